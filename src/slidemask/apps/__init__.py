@@ -1,0 +1,1 @@
+"""Command line and doctor: thin, they only call recipes."""

@@ -1,0 +1,55 @@
+"""The command `slidemask`."""
+
+import logging
+import sys
+
+import typer
+
+from slidemask import __version__
+from slidemask.apps import data, doctor, jobs, slides
+from slidemask.base.errors import AnnotationError, SlideError, SlidemaskError
+
+COMMANDS = {
+    "demo": jobs.demo,
+    "segment": jobs.segment,
+    "train": jobs.train,
+    "evaluate": jobs.evaluate,
+    "plan": slides.plan,
+    "info": slides.info,
+    "tissue": slides.tissue,
+    "cohort": data.cohort,
+    "phantom": data.phantom,
+    "doctor": doctor.doctor,
+}
+
+app = typer.Typer(
+    name="slidemask",
+    help="Turn pathology slides into masks. Research use only, not for diagnosis.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+for _name, _command in COMMANDS.items():
+    app.command(_name)(_command)
+
+
+@app.callback(invoke_without_command=True)
+def _top(
+    version: bool = typer.Option(False, "--version", help="Print the version and stop."),
+) -> None:
+    if version:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+def main() -> None:
+    """Run the command line; exit with 0 done, 1 some inputs failed, 2 wrong use."""
+    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
+    try:
+        app()
+    except SlidemaskError as error:
+        typer.echo(f"Error: {error}", err=True)
+        sys.exit(1 if isinstance(error, SlideError | AnnotationError) else 2)
+    except KeyboardInterrupt:
+        typer.echo("Stopped. The same command goes on where this one was stopped.", err=True)
+        sys.exit(130)

@@ -1,0 +1,87 @@
+"""Commands that make data: a cohort manifest, phantom slides."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from slidemask.apps.options import Out, Overwrite
+
+
+def cohort(
+    images: Annotated[
+        Path, typer.Argument(help="Folder of pictures, or of subfolders with images/ and labels/.")
+    ],
+    labels: Annotated[
+        Path | None, typer.Argument(help="Folder of label images of the same names.")
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="CSV file to write.")] = Path(
+        "cohort.csv"
+    ),
+    patient_pattern: Annotated[
+        str | None,
+        typer.Option(help="Regular expression on the file name; its first group is the patient."),
+    ] = None,
+    table: Annotated[
+        Path | None, typer.Option(help="CSV that names each picture's patient.")
+    ] = None,
+    name_column: Annotated[
+        str, typer.Option(help="Column of --table with picture names.")
+    ] = "name",
+    patient_column: Annotated[
+        str, typer.Option(help="Column of --table with patients.")
+    ] = "patient",
+    group_column: Annotated[
+        str | None, typer.Option(help="Column of --table by which splits are balanced.")
+    ] = None,
+    one_slide_one_patient: Annotated[
+        bool,
+        typer.Option(
+            "--one-slide-one-patient", help="State that each picture is a patient of its own."
+        ),
+    ] = False,
+    mpp: Annotated[
+        float | None, typer.Option("--mpp", help="µm per pixel of the pictures.")
+    ] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Make a cohort CSV from folders of pictures and label images."""
+    from slidemask.base.errors import OutputError
+    from slidemask.data.cohort import one_slide_one_patient as own_patients
+    from slidemask.data.cohort import write_cohort
+    from slidemask.data.pairs import PatientTable, pair_folders
+
+    if out.exists() and not overwrite:
+        raise OutputError(f"{out} exists; choose another --out or pass --overwrite.")
+    patients = PatientTable(table, name_column, patient_column, group_column) if table else None
+    cases = pair_folders(images, labels, patient_pattern=patient_pattern, table=patients, mpp=mpp)
+    if one_slide_one_patient:
+        cases = own_patients(cases)
+    write_cohort(out, cases)
+    patients_named = len({case.patient for case in cases if case.patient})
+    typer.echo(f"{out}: {len(cases)} cases, {patients_named} patients")
+
+
+def phantom(
+    out: Out,
+    width: Annotated[int, typer.Option(help="Level-0 pixels.")] = 20_000,
+    height: Annotated[int, typer.Option(help="Level-0 pixels.")] = 20_000,
+    mpp: Annotated[float, typer.Option(help="µm per level-0 pixel.")] = 0.5,
+    tissue_share: Annotated[float, typer.Option(help="Share of the area that is tissue.")] = 0.3,
+    patients: Annotated[int, typer.Option(help="More than one makes a cohort.")] = 1,
+    slides: Annotated[int, typer.Option(help="Slides a patient.")] = 1,
+    seed: Annotated[int, typer.Option(help="Another seed, another slide.")] = 0,
+) -> None:
+    """Make synthetic H&E-like slides with exact ground truth."""
+    from slidemask.recipes.phantoms import make_phantoms
+
+    for path in make_phantoms(
+        out,
+        (width, height),
+        mpp=mpp,
+        tissue_share=tissue_share,
+        patients=patients,
+        slides=slides,
+        seed=seed,
+    ):
+        typer.echo(path)

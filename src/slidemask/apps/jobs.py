@@ -1,0 +1,175 @@
+"""Commands that do the work: demo, segment, train, evaluate."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from slidemask.apps.options import (
+    CAUTION,
+    Changes,
+    Cohort,
+    Device,
+    Json,
+    Model,
+    Mpp,
+    Out,
+    Overwrite,
+    Workers,
+    show,
+)
+
+if TYPE_CHECKING:  # importing them loads torch, and --help should not wait for it
+    from slidemask.data.case import Case
+    from slidemask.models.bundle import Bundle
+    from slidemask.recipes.segment import Options
+
+Split = Annotated[
+    str | None, typer.Option("--split", help="Only this part: train, validation, test.")
+]
+
+
+def segment(
+    model: Model,
+    out: Out,
+    slides: Annotated[
+        list[Path] | None, typer.Argument(metavar="SLIDE…", help="Slides or pictures.")
+    ] = None,
+    cohort: Annotated[
+        Path | None, typer.Option("--cohort", "-c", help="Take the slides from a cohort CSV.")
+    ] = None,
+    split: Split = None,
+    mpp: Mpp = None,
+    device: Device = "auto",
+    workers: Workers = 2,
+    batch: Annotated[
+        int | None, typer.Option("--batch", min=1, help="Tiles a forward pass.")
+    ] = None,
+    probability: Annotated[
+        bool, typer.Option("--probability", help="Also write probability.ome.tif.")
+    ] = False,
+    changes: Changes = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Segment whole slides: mask pyramid, QuPath polygons, preview, report.
+
+    Finished slides are skipped and half-done ones resumed.
+    """
+    from slidemask.data.case import Case
+    from slidemask.models.bundle import Bundle
+    from slidemask.recipes.segment import Options
+
+    cases = [Case(path, mpp=mpp) for path in slides or ()]
+    if cohort:
+        cases += _part(cohort, split)
+    if not cases:
+        raise typer.BadParameter("give slides, or a cohort with --cohort")
+    asked = [*(changes or ()), *([f"blend.batch={batch}"] if batch else [])]
+    options = Options(tuple(asked), probability, overwrite, max(1, workers))
+    if _segment(cases, Bundle.load(model, device), out, options):
+        raise typer.Exit(1)
+
+
+def train(
+    recipe: Annotated[str, typer.Argument(help="Path of a recipe, or the name of a shipped one.")],
+    cohort: Cohort,
+    out: Out,
+    device: Device = "auto",
+    workers: Workers = 2,
+    changes: Changes = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Train a recipe on a cohort; the same command goes on after a stop."""
+    from slidemask.data.cohort import read_cohort
+    from slidemask.recipes.recipe import load_recipe
+    from slidemask.recipes.training import train as run_training
+
+    loaded, cases = load_recipe(recipe, changes or ()), read_cohort(cohort)
+    trained = run_training(loaded, cases, out, device=device, workers=workers, overwrite=overwrite)
+    progress = trained.progress
+    if not progress.epoch:
+        typer.echo("Stopped before the first epoch ended: nothing to keep yet.")
+        raise typer.Exit(1)
+    state = "finished" if trained.finished else "stopped; the same command goes on"
+    typer.echo(
+        f"{state} after epoch {progress.epoch}; best epoch {progress.best_epoch}: "
+        f"{loaded.selection.figure} {progress.best:.4f} ({loaded.selection.average})"
+    )
+    for name in ("bundle", "curves.png", "samples.png", "history.csv"):
+        typer.echo(f"  {out / name}")
+
+
+def evaluate(
+    results: Annotated[Path, typer.Argument(metavar="OUT", help="Folder that `segment` wrote.")],
+    cohort: Cohort,
+    split: Split = None,
+    as_json: Json = False,
+) -> None:
+    """Score results against a cohort's annotations."""
+    from slidemask.recipes.scoring import evaluate as score
+
+    evaluation, report = score(results, _part(cohort, split))
+    if as_json:
+        show(
+            {f"{f.name} {f.class_name} ({f.average})": f.value for f in evaluation.figures},
+            as_json=True,
+        )
+        return
+    for figure in evaluation.figures:
+        typer.echo(figure)
+    typer.echo(f"{report}\n{CAUTION}")
+
+
+def demo(
+    slide: Annotated[
+        Path | None,
+        typer.Argument(metavar="SLIDE", help="A slide of yours; else a phantom is made."),
+    ] = None,
+    out: Out = Path("slidemask-demo"),
+    model: Model = "glands",
+    mpp: Mpp = None,
+    device: Device = "auto",
+    overwrite: Overwrite = False,
+) -> None:
+    """Segment a slide, or a synthetic one, with a model that ships; takes about a minute."""
+    from slidemask.data.case import Case
+    from slidemask.models.bundle import Bundle
+    from slidemask.recipes.phantoms import demo_phantom
+    from slidemask.recipes.segment import Options
+
+    if slide is None:
+        slide = demo_phantom(out / "phantom")
+        typer.echo(f"made a synthetic slide: {slide}")
+    options = Options(overwrite=overwrite)
+    if _segment([Case(slide, mpp=mpp)], Bundle.load(model, device), out / "results", options):
+        raise typer.Exit(1)
+
+
+def _segment(cases: "list[Case]", bundle: "Bundle", out: Path, options: "Options") -> int:
+    """Run and report; return how many slides failed."""
+    from slidemask.recipes.reporting import report
+    from slidemask.recipes.segment import segment as run
+
+    outcomes = []
+    for outcome in run(cases, bundle, out, options):
+        outcomes.append(outcome)
+        note = {"done": "done", "there": "was done before", "failed": "FAILED"}[outcome.state]
+        typer.echo(
+            f"{outcome.slide.name}: {note}  {outcome.folder if outcome.state != 'failed' else ''}"
+        )
+    written = report(out, outcomes)
+    failed = [outcome for outcome in outcomes if outcome.state == "failed"]
+    if failed:
+        typer.echo(f"\n{len(failed)} of {len(outcomes)} slides failed:", err=True)
+        for outcome in failed:
+            typer.echo(f"  {outcome.slide}: {outcome.message}", err=True)
+    typer.echo("\n".join(str(path) for path in written))
+    typer.echo(CAUTION)
+    return len(failed)
+
+
+def _part(cohort: Path, split: str | None) -> "list[Case]":
+    from slidemask.data.cohort import read_cohort
+
+    cases = read_cohort(cohort)
+    return [case for case in cases if split is None or case.split == split]

@@ -1,0 +1,1 @@
+"""Errors, types, settings, atomic files, progress: what every other room may use."""

@@ -1,0 +1,95 @@
+"""Progress with rate and remaining time: a live line in a terminal, plain lines elsewhere."""
+
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+T = TypeVar("T")
+FIRST_S, EVERY_S = 2.0, 10.0
+
+
+class Meter:
+    """Counts what is done and says so on standard error.
+
+    Nothing is said before two seconds have passed; short work stays silent. A terminal gets one
+    line that is rewritten, a log file a line every ten seconds.
+
+    Parameters
+    ----------
+    label : str
+        What is being done.
+    total : float
+        How much there is; 0 = unknown.
+    unit : str
+        Of what.
+    """
+
+    def __init__(self, label: str, total: float, unit: str) -> None:
+        self._label, self._total, self._unit = label, total, unit
+        self._done = 0.0
+        self._began = time.monotonic()
+        self._live = sys.stderr.isatty()
+        self._due = self._began + FIRST_S
+        self._shown = False
+
+    def advance(self, amount: float = 1) -> None:
+        """Count `amount` as done, and say so when it is time."""
+        self._done += amount
+        now = time.monotonic()
+        if now >= self._due:
+            self._due = now + (0.2 if self._live else EVERY_S)
+            self._say(now)
+
+    def close(self) -> None:
+        """Say the last state, if anything was said at all."""
+        if self._shown:
+            self._say(time.monotonic())
+            if self._live:
+                sys.stderr.write("\n")
+
+    def line(self, elapsed_s: float) -> str:
+        """Return what is shown after so many seconds.
+
+        >>> meter = Meter("read", 100, "tiles")
+        >>> meter.advance(25)
+        >>> meter.line(5.0)
+        'read: 25/100 tiles, 5/s, 15 s left'
+        """
+        rate = self._done / elapsed_s if elapsed_s > 0 else 0.0
+        text = f"{self._label}: {self._done:g}"
+        if self._total:
+            text += f"/{self._total:g}"
+        text += f" {self._unit}, {rate:.3g}/s"
+        if self._total and rate:
+            text += f", {duration((self._total - self._done) / rate)} left"
+        return text
+
+    def _say(self, now: float) -> None:
+        self._shown = True
+        text = self.line(now - self._began)
+        sys.stderr.write(f"\r{text:<78}" if self._live else f"{text}\n")
+        sys.stderr.flush()
+
+
+def track(items: Iterable[T], label: str, total: float, unit: str) -> Iterator[T]:
+    """Yield `items` and show how far it is."""
+    meter = Meter(label, total, unit)
+    for item in items:
+        yield item
+        meter.advance()
+    meter.close()
+
+
+def duration(seconds: float) -> str:
+    """Say a time as people do.
+
+    >>> duration(9.2), duration(75), duration(7300)
+    ('9 s', '1 min 15 s', '2 h 2 min')
+    """
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"

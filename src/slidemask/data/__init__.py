@@ -1,0 +1,1 @@
+"""Cohorts, splits, samples, augmentation and phantom slides."""

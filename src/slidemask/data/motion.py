@@ -1,0 +1,84 @@
+"""Random flips, turns and affine maps of a tile, read so that no corner is missing."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from slidemask.base.types import IGNORE, Labels, Rgb
+from slidemask.geometry.box import Box
+
+
+@dataclass(frozen=True, eq=False)
+class Motion:
+    """Where each pixel of a moved tile comes from.
+
+    First the affine map, then the flip, then the quarter turns.
+
+    Parameters
+    ----------
+    side : int
+        Tile side, pixels.
+    matrix : (2, 2) float, optional
+        From an offset (x, y) from the moved tile's centre to one from the tile's centre; None is
+        no affine map.
+    shift : (2,) float
+        Added to the latter.
+    flip : bool
+        Mirrored left to right.
+    turns : int
+        Quarter turns, counter-clockwise.
+    """
+
+    side: int
+    matrix: NDArray[np.float64] | None = None
+    shift: tuple[float, float] = (0.0, 0.0)
+    flip: bool = False
+    turns: int = 0
+
+    @property
+    def window(self) -> Box:
+        """What to read, in tile pixels from the tile's corner, so that all corners are real."""
+        if self.matrix is None:
+            return Box(0, 0, self.side, self.side)
+        reach = np.abs(self.matrix).sum(axis=1) * self.side / 2 + 1  # 1 px for interpolation
+        centre = self.side / 2 + np.array(self.shift)
+        low, high = np.floor(centre - reach), np.ceil(centre + reach)
+        return Box(int(low[0]), int(low[1]), int(high[0] - low[0]), int(high[1] - low[1]))
+
+    def apply(self, image: Rgb, labels: Labels) -> tuple[Rgb, Labels]:
+        """Move the pixels and labels of `window`; return those of the tile.
+
+        The image is interpolated linearly, labels are taken from the nearest pixel. Where the
+        window does not reach (it always does by itself) the image is mirrored and labels are 255.
+        """
+        if self.matrix is not None:
+            image, labels = self._warp(image, labels)
+        if self.flip:
+            image, labels = image[:, ::-1], labels[:, ::-1]
+        image, labels = np.rot90(image, self.turns), np.rot90(labels, self.turns)
+        return np.ascontiguousarray(image), np.ascontiguousarray(labels)
+
+    def _warp(self, image: Rgb, labels: Labels) -> tuple[Rgb, Labels]:
+        window, matrix = self.window, np.asarray(self.matrix)
+        half = 0.5 - self.side / 2  # from a pixel's index to its centre's offset
+        offset = matrix @ (half, half) + self.shift - half - (window.x, window.y)
+        source = np.column_stack([matrix, offset])
+        size = (self.side, self.side)
+        moved = cv2.warpAffine(
+            image,
+            source,
+            size,
+            flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+            borderMode=cv2.BORDER_REFLECT,
+        )
+        kept = cv2.warpAffine(
+            labels,
+            source,
+            size,
+            flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP,
+            borderMode=cv2.BORDER_CONSTANT,
+            borderValue=(IGNORE,),
+        )
+        return np.asarray(moved, np.uint8), np.asarray(kept, np.uint8)

@@ -1,0 +1,1 @@
+"""Run a bundle over a slide in bounded memory."""

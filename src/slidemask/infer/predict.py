@@ -1,0 +1,164 @@
+"""Whole-slide prediction: row by row, in bounded memory, resumable after any interruption."""
+
+import hashlib
+from collections.abc import Generator
+from dataclasses import dataclass
+from pathlib import Path
+
+from slidemask.base.progress import Meter
+from slidemask.base.stages import Stages
+from slidemask.base.types import Probs
+from slidemask.infer.augmentation import predict_views
+from slidemask.infer.blend import Blend, Ring, weights
+from slidemask.infer.prediction import Prediction
+from slidemask.infer.reading import Batch, batches_in_order, read_ahead
+from slidemask.infer.store import BandStore
+from slidemask.io.slide import Slide
+from slidemask.models.bundle import Bundle
+from slidemask.tiles.grid import TileGrid
+from slidemask.tiles.select import TileSet
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is to be predicted, all of it deciding the result.
+
+    Parameters
+    ----------
+    slide : Slide
+        What to read.
+    tiles : TileSet
+        Where.
+    bundle : Bundle
+        With which network.
+    blend : Blend
+        How tiles are joined.
+    source : str
+        Fingerprint of the slide's file.
+    """
+
+    slide: Slide
+    tiles: TileSet
+    bundle: Bundle
+    blend: Blend
+    source: str = ""
+
+    @property
+    def identity(self) -> dict[str, object]:
+        """What must be equal for a half-done result to be taken up."""
+        grid = self.tiles.grid
+        return {
+            "slide": self.slide.id,
+            "source": self.source,
+            "size": list(grid.slide),
+            "model": self.bundle.digest,
+            "tile": grid.tile,
+            "stride": grid.stride,
+            "downsample": grid.downsample,
+            "kept": hashlib.sha256(self.tiles.kept.tobytes()).hexdigest()[:16],
+            "filters": self.bundle.info.filters.model_dump(mode="json"),
+            "blend": self.blend.model_dump(mode="json"),
+        }
+
+
+def predict(job: Job, to: Path, stages: Stages, *, threads: int = 2) -> Prediction:
+    """Predict a slide into a folder; take up what an earlier, killed run left there.
+
+    Parameters
+    ----------
+    job : Job
+        Slide, tiles, network and blending.
+    to : Path
+        Folder of the prediction; bands appear in it from the top down.
+    stages : Stages
+        Receives the seconds of "read" (waiting for pixels), "network", "blend" and "write".
+    threads : int
+        Reading threads.
+
+    Returns
+    -------
+    Prediction
+        Complete, bit by bit what an uninterrupted run gives.
+
+    Raises
+    ------
+    OutputError
+        If the folder holds another job's prediction or cannot be written to.
+    SlideError
+        If a tile cannot be read.
+    """
+    grid = job.tiles.grid
+    names = job.bundle.info.classes.names
+    store = BandStore(to, job.identity, (len(names) - 1, grid.canvas.height, grid.canvas.width))
+    if not store.complete:
+        _Run(job, store, stages).go(threads)
+    return Prediction(store, names, grid.slide, grid.downsample)
+
+
+class _Run:
+    """One pass down the slide."""
+
+    def __init__(self, job: Job, store: BandStore, stages: Stages) -> None:
+        grid = job.tiles.grid
+        self._job, self._store, self._stages = job, store, stages
+        self._ring = Ring(store.shape[0], grid.tile, grid.canvas.width)
+        self._weight = weights(grid.tile, grid.stride, job.blend.window)
+        # Rows above the first unfinished one that still reach into it are computed again.
+        done = _finished_rows(grid, store.rows)
+        self._row = max(0, done - _reach(grid))
+
+    def go(self, threads: int) -> None:
+        job, grid = self._job, self._job.tiles.grid
+        groups = batches_in_order(job.tiles, self._row, job.blend.batch)
+        batches = read_ahead(
+            job.slide, groups, grid.downsample, job.bundle.info.filters, threads=threads
+        )
+        meter = Meter(job.slide.id, int(job.tiles.kept[self._row :].sum()), "tiles")
+        try:
+            while (batch := self._next(batches)) is not None:
+                self._finish_rows_above(batch.row)
+                self._add(batch)
+                meter.advance(len(batch.columns))
+            self._finish_rows_above(grid.shape[0])
+        finally:
+            batches.close()
+            meter.close()
+
+    def _next(self, batches: Generator[Batch]) -> Batch | None:
+        with self._stages.stage("read"):
+            return next(batches, None)
+
+    def _add(self, batch: Batch) -> None:
+        if not batch.columns:
+            return
+        with self._stages.stage("network"):
+            probs: Probs = predict_views(
+                self._job.bundle, batch.pixels, self._job.blend.augmentation
+            )
+        with self._stages.stage("blend"):
+            for column, tile in zip(batch.columns, probs, strict=True):
+                self._ring.add(tile[1:], column * self._job.tiles.grid.stride, self._weight)
+
+    def _finish_rows_above(self, row: int) -> None:
+        """Write the bands that tiles of `row` and below cannot change any more."""
+        grid = self._job.tiles.grid
+        while self._row < row:
+            last = self._row == grid.shape[0] - 1
+            top = self._row * grid.stride
+            rows = grid.canvas.height - top if last else grid.stride
+            with self._stages.stage("blend"):
+                band = self._ring.flush(rows)
+            if top >= self._store.rows:
+                with self._stages.stage("write"):
+                    self._store.append(band)
+            self._row += 1
+
+
+def _finished_rows(grid: TileGrid, canvas_rows: int) -> int:
+    """Tile rows whose bands are all written."""
+    return grid.shape[0] if canvas_rows == grid.canvas.height else canvas_rows // grid.stride
+
+
+def _reach(grid: TileGrid) -> int:
+    """How many tile rows above one reach into it."""
+    return -(-grid.tile // grid.stride) - 1

@@ -1,0 +1,69 @@
+"""Reading ahead: threads read and decode while the network computes."""
+
+from collections import deque
+from collections.abc import Generator, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from slidemask.base.types import Rgb
+from slidemask.io.slide import Slide
+from slidemask.tiles.filters import Filters, keep_pixels
+from slidemask.tiles.grid import Tile
+from slidemask.tiles.reading import read_tile
+from slidemask.tiles.select import TileSet
+
+
+class Batch(NamedTuple):
+    """Tiles of one row of the grid, read."""
+
+    row: int
+    columns: tuple[int, ...]
+    pixels: NDArray[np.uint8]
+    """(N, tile, tile, 3); tiles that the pixel filters drop are not in it."""
+
+
+def batches_in_order(tiles: TileSet, first_row: int, batch: int) -> Iterator[list[Tile]]:
+    """Yield kept tiles, at most `batch` of one row together.
+
+    A batch never spans rows, so that it is the same whichever row a run begins with.
+    """
+    columns_of_grid = tiles.grid.shape[1]
+    for row in range(first_row, tiles.grid.shape[0]):
+        columns = np.flatnonzero(tiles.kept[row])
+        for start in range(0, len(columns), batch):
+            some = columns[start : start + batch]
+            yield [tiles.grid[row * columns_of_grid + int(column)] for column in some]
+
+
+def read_ahead(
+    slide: Slide, groups: Iterator[list[Tile]], downsample: float, filters: Filters, *, threads: int
+) -> Generator[Batch]:
+    """Read batches in order, a bounded number of them ahead."""
+    with ThreadPoolExecutor(threads, thread_name_prefix="read") as pool:
+
+        def start(group: list[Tile]) -> tuple[list[Tile], list[Future[Rgb]]]:
+            return group, [pool.submit(read_tile, slide, tile.box, downsample) for tile in group]
+
+        waiting = deque(start(group) for group in islice(groups, threads + 1))
+        try:
+            while waiting:
+                group, futures = waiting.popleft()
+                pixels = [future.result() for future in futures]
+                waiting.extend(start(following) for following in islice(groups, 1))
+                yield _batch(group, pixels, filters)
+        finally:
+            for _, futures in waiting:
+                for future in futures:
+                    future.cancel()
+
+
+def _batch(group: list[Tile], pixels: list[Rgb], filters: Filters) -> Batch:
+    kept = [i for i, tile in enumerate(pixels) if keep_pixels(tile, filters)]
+    stack = (
+        np.stack([pixels[i] for i in kept]) if kept else np.empty((0, *pixels[0].shape), np.uint8)
+    )
+    return Batch(group[0].row, tuple(group[i].column for i in kept), stack)

@@ -1,0 +1,150 @@
+"""Finished bands on disk, and the journal by which a killed run goes on.
+
+`bands.bin` holds compressed bands one after another; `journal.jsonl` a line for each, written
+and fsynced only after the band itself is. What the journal does not name does not exist.
+"""
+
+import json
+import os
+import zlib
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import imagecodecs
+import numpy as np
+
+from slidemask.base.errors import OutputError
+from slidemask.base.files import output_folder, write_json
+from slidemask.base.types import Quantised
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One finished band: which rows of the canvas, and where its bytes are."""
+
+    top: int
+    rows: int
+    offset: int
+    length: int
+    crc: int
+
+
+class BandStore:
+    """Bands of a (K, height, width) uint8 map, from the top down.
+
+    Parameters
+    ----------
+    folder : Path
+        Made if it is not there. What an earlier run of the same job left is taken up.
+    job : dict
+        All that decides the result; JSON values only.
+    shape : (K, height, width)
+        Of the whole map.
+
+    Raises
+    ------
+    OutputError
+        If the folder holds another job's bands.
+    """
+
+    def __init__(self, folder: Path, job: dict[str, object], shape: tuple[int, int, int]) -> None:
+        self.shape = shape
+        self._bands, self._journal = output_folder(folder) / "bands.bin", folder / "journal.jsonl"
+        _claim(folder / "job.json", job)
+        self.entries = self._sound_entries()
+        self._cut_off_the_rest()
+
+    @property
+    def rows(self) -> int:
+        """Finished rows of the canvas."""
+        return self.entries[-1].top + self.entries[-1].rows if self.entries else 0
+
+    @property
+    def complete(self) -> bool:
+        """Whether every row is there."""
+        return self.rows == self.shape[1]
+
+    def append(self, band: Quantised) -> None:
+        """Write the next rows; when this returns they outlast a power cut."""
+        data = bytes(imagecodecs.zstd_encode(band.tobytes(), level=1))
+        offset = self._end()
+        entry = Entry(self.rows, band.shape[1], offset, len(data), zlib.crc32(data))
+        _append(self._bands, data)
+        _append(self._journal, (json.dumps(asdict(entry)) + "\n").encode())
+        self.entries.append(entry)
+
+    def bands(self, top: int = 0, bottom: int | None = None) -> Iterator[tuple[int, Quantised]]:
+        """Yield (top row, (K, rows, width) uint8) of all bands that touch rows top..bottom."""
+        bottom = self.shape[1] if bottom is None else bottom
+        classes, _, width = self.shape
+        with self._bands.open("rb") as file:
+            for entry in self.entries:
+                if entry.top < bottom and entry.top + entry.rows > top:
+                    file.seek(entry.offset)
+                    raw = imagecodecs.zstd_decode(file.read(entry.length))
+                    band = np.frombuffer(raw, np.uint8).reshape(classes, entry.rows, width)
+                    yield entry.top, band
+
+    def _end(self) -> int:
+        return self.entries[-1].offset + self.entries[-1].length if self.entries else 0
+
+    def _sound_entries(self) -> list[Entry]:
+        """Return the entries before the first that is torn, out of order or unlike its bytes."""
+        if not (self._journal.exists() and self._bands.exists()):
+            return []
+        sound: list[Entry] = []
+        with self._bands.open("rb") as file:
+            for line in self._journal.read_bytes().splitlines(keepends=True):
+                top = sound[-1].top + sound[-1].rows if sound else 0
+                entry = _parse(line)
+                if entry is None or entry.top != top:
+                    break
+                file.seek(entry.offset)
+                if zlib.crc32(file.read(entry.length)) != entry.crc:
+                    break
+                sound.append(entry)
+        return sound
+
+    def _cut_off_the_rest(self) -> None:
+        """Leave in both files exactly what the sound entries name."""
+        lines = "".join(json.dumps(asdict(entry)) + "\n" for entry in self.entries).encode()
+        for path, length in ((self._journal, len(lines)), (self._bands, self._end())):
+            path.touch()
+            os.truncate(path, length)
+
+
+def _claim(path: Path, job: dict[str, object]) -> None:
+    if not path.exists():
+        write_json(path, job)
+        return
+    there = json.loads(path.read_text(encoding="utf-8"))
+    differing = sorted(key for key in there | job if there.get(key) != job.get(key))
+    if differing:
+        raise OutputError(
+            f"{path.parent} holds a half-done result of other settings ({', '.join(differing)} "
+            "differ). Choose another --out, or pass --overwrite to start again."
+        )
+
+
+def _parse(line: bytes) -> Entry | None:
+    """Return the entry of a whole journal line; a torn one has no end of line."""
+    if not line.endswith(b"\n"):
+        return None
+    try:
+        return Entry(**json.loads(line))
+    except (ValueError, TypeError):
+        return None
+
+
+def _append(path: Path, data: bytes) -> None:
+    try:
+        with path.open("ab") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise OutputError(
+            f"{path} could not be written ({error.strerror or error}). Free some space and run "
+            "the same command again: it goes on where it stopped."
+        ) from error

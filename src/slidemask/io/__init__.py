@@ -1,0 +1,1 @@
+"""Slides and annotations in; label images, mask pyramids and polygons out."""

@@ -1,0 +1,176 @@
+"""GeoJSON out, by the rules under which QuPath 0.6 and later import a file whole.
+
+One polygon that breaks them makes QuPath drop every object of the file, so each is made valid,
+laid on a grid of 0.01 px as QuPath's reader will do, and checked again.
+"""
+
+import json
+import logging
+import math
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+from shapely.geometry import Polygon
+
+from slidemask.base.classes import ClassMap, Colour
+from slidemask.base.errors import UnknownClassError
+from slidemask.geometry.annotations import Annotations
+from slidemask.geometry.valid import polygon_parts, repaired
+from slidemask.io.packed import writing_packed
+
+log = logging.getLogger(__name__)
+
+Measurements = Sequence[Mapping[str, float | None]]
+
+_GRID_PX = 0.01
+_ROUNDS = 20
+_CHUNK = 2048
+_NAMESPACE = uuid.UUID("5f8f2c0e-0f0b-5b3c-9a55-8b6f1d0f7f11")
+_REGION_COLOUR = (120, 120, 120)
+
+
+def write_geojson(
+    path: Path,
+    annotations: Annotations,
+    classes: ClassMap,
+    *,
+    measurements: Measurements | None = None,
+    detections: bool = False,
+) -> None:
+    """Write polygons for QuPath 0.4 and later, one feature each.
+
+    Parameters
+    ----------
+    path : Path
+        Ends in .geojson; .geojson.gz or .zip packs it.
+    annotations : Annotations
+        Level-0 pixels. Labels are class names of `classes` (or what stands for them), its region
+        class, or "" for unclassified. Polygons that vanish on a grid of 0.01 px are left out;
+        one that falls apart there becomes several features.
+    classes : ClassMap
+        Names and colours.
+    measurements : sequence of mapping, optional
+        Figures shown beside each polygon, one mapping per polygon. NaN is kept, None left out.
+    detections : bool
+        Write detections instead of annotations: lighter for QuPath by far from some thousands on.
+
+    Raises
+    ------
+    UnknownClassError
+        If a label is not in `classes`.
+    ValueError
+        If there are not as many measurements as polygons.
+    OutputError
+        If the file cannot be written.
+    """
+    if measurements is not None and len(measurements) != len(annotations):
+        raise ValueError(f"{len(measurements)} measurements for {len(annotations)} polygons")
+    styles = {label: _style(label, classes) for label in set(annotations.labels)}
+    kind = "detection" if detections else "annotation"
+    with writing_packed(path) as file:
+        file.write(b'{"type": "FeatureCollection", "features": [')
+        for number, (polygon, owner) in enumerate(_importable(annotations.polygons)):
+            properties: dict[str, Any] = {"objectType": kind} | styles[annotations.labels[owner]]
+            if measurements is not None:
+                properties["measurements"] = _figures(measurements[owner])
+            file.write(b",\n" if number else b"\n")
+            file.write(_feature(polygon, properties, number).encode())
+        file.write(b"\n]}\n")
+
+
+def _importable(polygons: NDArray[np.object_]) -> Iterator[tuple[Polygon, int]]:
+    """Yield what QuPath will import of each polygon, and its index."""
+    for start in range(0, len(polygons), _CHUNK):
+        parts, owner = _on_grid(polygons[start : start + _CHUNK])
+        yield from zip(parts, (owner + start).tolist(), strict=True)
+
+
+def _on_grid(
+    polygons: NDArray[np.object_],
+) -> tuple[NDArray[np.object_], NDArray[np.intp]]:
+    """Lay polygons on the grid until doing so once more, as QuPath will, changes nothing.
+
+    Once is not enough: the first time may leave slivers that vanish the second time. What is
+    returned is valid, has an area, and stays so in QuPath.
+    """
+    done: list[NDArray[np.object_]] = []
+    owners: list[NDArray[np.intp]] = []
+    parts, owner = polygon_parts(repaired(polygons))
+    for _ in range(_ROUNDS):
+        if len(parts) == 0:
+            break
+        parts = _rounded(parts)
+        snapped = _rounded(shapely.set_precision(repaired(parts), _GRID_PX))
+        settled = shapely.equals_exact(shapely.normalize(parts), shapely.normalize(snapped))
+        done.append(parts[settled])
+        owners.append(owner[settled])
+        parts, inner = polygon_parts(snapped[~settled])
+        owner = owner[~settled][inner]
+    if len(parts):
+        log.warning("%d polygons left out: no valid form on a 0.01 px grid", len(parts))
+    found = np.concatenate([np.empty(0, np.intp), *owners])
+    order = np.argsort(found, kind="stable")
+    return np.concatenate([np.empty(0, object), *done])[order], found[order]
+
+
+def _rounded(geometries: NDArray[np.object_]) -> NDArray[np.object_]:
+    """Round coordinates as the file says them: 0.3, not 0.30000000000000004."""
+    return np.asarray(shapely.transform(geometries, lambda places: places.round(2)))
+
+
+def _style(label: str, classes: ClassMap) -> dict[str, Any]:
+    """Return the properties that say an object's class."""
+    if not label:
+        return {}
+    name, colour = _named(label, classes)
+    return {"classification": {"name": name, "color": list(colour)}}
+
+
+def _named(label: str, classes: ClassMap) -> tuple[str, Colour]:
+    index = classes.index_of(label)
+    if index is not None:
+        return classes.names[index], classes.colours[index]
+    if classes.region is not None and label.casefold() == classes.region.casefold():
+        return classes.region, _REGION_COLOUR
+    raise UnknownClassError(
+        f"Class {label!r} is not among {list(classes.names[1:])}. "
+        "Add it to the class map, or leave these polygons out."
+    )
+
+
+def _figures(values: Mapping[str, float | None]) -> dict[str, float | str]:
+    """Return measurements as QuPath reads them: no nulls, what is not finite as text."""
+    return {
+        name: float(value) if math.isfinite(value) else _not_finite(value)
+        for name, value in values.items()
+        if value is not None
+    }
+
+
+def _not_finite(value: float) -> str:
+    return "NaN" if math.isnan(value) else ("Infinity" if value > 0 else "-Infinity")
+
+
+def _feature(polygon: Polygon, properties: dict[str, Any], number: int) -> str:
+    """Return one Feature; its id follows from content and place, so that results repeat."""
+    rings = [polygon.exterior, *polygon.interiors]
+    geometry = {"type": "Polygon", "coordinates": [_places(ring) for ring in rings]}
+    body = _json({"geometry": geometry, "properties": properties})
+    identity = uuid.uuid5(_NAMESPACE, f"{number} {body}")
+    return f'{{"type": "Feature", "id": "{identity}", {body[1:]}'
+
+
+def _places(ring: shapely.LinearRing) -> list[list[float]] | list[list[int]]:
+    """Return a closed ring's [x, y], whole numbers without a point."""
+    places = shapely.get_coordinates(ring)
+    whole = places.astype(np.int64)
+    return whole.tolist() if np.array_equal(whole, places) else places.tolist()
+
+
+def _json(value: dict[str, Any]) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(", ", ": "))

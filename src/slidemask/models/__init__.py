@@ -1,0 +1,1 @@
+"""Networks, losses, and the bundle that carries one from training to every use of it."""

@@ -1,0 +1,134 @@
+"""Build a network from its description."""
+
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import Field, model_validator
+from safetensors.torch import load_file
+from torch import nn
+
+from slidemask.base.errors import BundleError, SettingsError
+from slidemask.base.settings import Settings
+from slidemask.models.unet import UNet
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+class ModelSpec(Settings):
+    """What network to build.
+
+    Parameters
+    ----------
+    architecture : str
+        "unet" is our plain U-Net; any other name is one of segmentation_models_pytorch
+        ("Unet", "UnetPlusPlus", "DeepLabV3Plus", "FPN", …).
+    width, depth : int
+        Filters of the first stage and number of halvings of the plain U-Net; `depth` is the
+        encoder's depth for the others.
+    encoder : str
+        Encoder of segmentation_models_pytorch ("resnet34", "efficientnet-b0",
+        "tu-mobilenetv2_100", …).
+    encoder_weights : str, optional
+        A name such as "imagenet" (downloaded by the library) or the path of a .safetensors file.
+    decoder_channels : tuple of int
+        Widths of the decoder's stages, deepest first; empty: the library's own.
+    activation : {"softmax", "sigmoid"}
+        Softmax over background and classes, or one independent sigmoid a class.
+    mean, std : (red, green, blue)
+        Normalisation of pixels scaled to 0..1; ImageNet's unless said otherwise.
+    """
+
+    architecture: str = "unet"
+    width: int = Field(default=16, ge=1)
+    depth: int = Field(default=4, ge=1, le=7)
+    encoder: str = "resnet34"
+    encoder_weights: str | None = None
+    decoder_channels: tuple[int, ...] = ()
+    activation: Literal["softmax", "sigmoid"] = "softmax"
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+
+    @model_validator(mode="after")
+    def _decoder_fits(self) -> "ModelSpec":
+        if self.decoder_channels and len(self.decoder_channels) != self.depth:
+            raise ValueError(
+                f"decoder_channels has {len(self.decoder_channels)} widths, "
+                f"depth is {self.depth}: they must be equal"
+            )
+        return self
+
+
+def build_network(spec: ModelSpec, channels: int) -> nn.Module:
+    """Build the network `spec` describes, with `channels` output logits.
+
+    Raises
+    ------
+    SettingsError
+        If architecture or encoder has no such name.
+    BundleError
+        If encoder weights cannot be loaded.
+    """
+    if spec.architecture == "unet":
+        return UNet(channels, spec.width, spec.depth)
+    return _library_network(spec, channels)
+
+
+def input_multiple(network: nn.Module) -> int:
+    """Return the number that input sides must be multiples of."""
+    if isinstance(network, UNet):
+        return network.multiple
+    return int(max(network.encoder.output_stride, 1))  # type: ignore[union-attr]  # all SMP models have one
+
+
+def _library_network(spec: ModelSpec, channels: int) -> nn.Module:
+    import segmentation_models_pytorch as smp
+
+    architectures = {name.lower(): name for name in smp.MODEL_ARCHITECTURES_MAPPING}
+    _check_name("architecture", spec.architecture.lower(), ["unet", *architectures])
+    if not spec.encoder.startswith("tu-"):
+        _check_name("encoder", spec.encoder, list(smp.encoders.encoders))
+    options: dict[str, Any] = {"encoder_depth": spec.depth}
+    if spec.decoder_channels:
+        options["decoder_channels"] = spec.decoder_channels
+    local = spec.encoder_weights is not None and Path(spec.encoder_weights).suffix != ""
+    try:
+        network = smp.create_model(
+            spec.architecture,
+            spec.encoder,
+            encoder_weights=None if local else spec.encoder_weights,
+            classes=channels,
+            **options,
+        )
+    except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
+        raise BundleError(
+            f"segmentation_models_pytorch could not build {spec.architecture} with encoder "
+            f"{spec.encoder!r}, weights {spec.encoder_weights!r}, depth {spec.depth}: {error}. "
+            "Without a network, give encoder_weights the path of a .safetensors file."
+        ) from error
+    if local:
+        _load_encoder(network, Path(str(spec.encoder_weights)))
+    return network
+
+
+def _load_encoder(network: nn.Module, path: Path) -> None:
+    """Load a timm or SMP encoder's weights; a classifier head in the file may be left over."""
+    if not path.is_file():
+        raise BundleError(f"Encoder weights {path} do not exist; mend model.encoder_weights.")
+    encoder: nn.Module = network.encoder  # type: ignore[assignment]  # all SMP models have one
+    target = encoder.model if isinstance(getattr(encoder, "model", None), nn.Module) else encoder
+    state: dict[str, torch.Tensor] = load_file(path)
+    missing, _ = target.load_state_dict(state, strict=False)  # type: ignore[operator]
+    if missing:
+        raise BundleError(
+            f"{path} does not fit encoder {type(target).__name__}: {len(missing)} of its tensors "
+            f"are missing, among them {missing[:3]}."
+        )
+
+
+def _check_name(what: str, name: str, valid: list[str]) -> None:
+    if name not in valid:
+        near = get_close_matches(name, valid, 3) or sorted(valid)[:8]
+        raise SettingsError(f"There is no {what} {name!r}. Nearest: {', '.join(near)}.")

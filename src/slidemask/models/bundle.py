@@ -1,0 +1,213 @@
+"""The bundle: weights and everything needed to use them, as a folder or that folder zipped.
+
+`weights.safetensors`, `bundle.json`, `card.md`, `scores.json`. There is no pickle in it, so a
+stranger's bundle cannot run code.
+"""
+
+import hashlib
+import json
+import shutil
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import safetensors.torch
+import torch
+from numpy.typing import NDArray
+from pydantic import Field, ValidationError
+from safetensors import SafetensorError
+
+from slidemask.base.classes import ClassMap
+from slidemask.base.errors import BundleError
+from slidemask.base.files import output_folder, write_json, write_text, written_whole
+from slidemask.base.settings import Settings
+from slidemask.base.types import Probs
+from slidemask.models.build import ModelSpec
+from slidemask.models.devices import choose_device
+from slidemask.models.segmenter import Segmenter
+from slidemask.tiles.filters import Filters
+from slidemask.tiles.grid import Tiling
+
+FORMAT = 1
+SHIPPED = Path(__file__).parent / "shipped"
+FILES = ("weights.safetensors", "bundle.json", "card.md", "scores.json")
+
+
+class BundleInfo(Settings):
+    """All of a bundle but weights, card and scores: the text of `bundle.json`.
+
+    Parameters
+    ----------
+    name : str
+        What users call it.
+    model : ModelSpec
+        Network.
+    classes : ClassMap
+        What its channels mean.
+    tiling, filters : Tiling, Filters
+        How a slide is cut and which tiles are kept.
+    use : dict
+        Settings of later stages (blend, post), by stage, as their rooms understand them.
+    provenance : dict
+        Recipe digest, cohort, versions, date, licence: where it comes from.
+    """
+
+    format: Literal[1] = FORMAT
+    name: str
+    model: ModelSpec
+    classes: ClassMap
+    tiling: Tiling
+    filters: Filters = Filters()
+    use: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    provenance: dict[str, Any] = Field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A trained network that is ready to use.
+
+    Parameters
+    ----------
+    info : BundleInfo
+        What it is.
+    segmenter : Segmenter
+        The network, in evaluation mode.
+    digest : str
+        16 hex digits over weights and `bundle.json`.
+    device : torch.device
+        Where it runs.
+    """
+
+    info: BundleInfo
+    segmenter: Segmenter
+    digest: str
+    device: torch.device
+
+    @classmethod
+    def load(cls, name: str | Path, device: str = "auto") -> "Bundle":
+        """Load a shipped model by name, or a bundle folder, a run folder or a zip by path.
+
+        Raises
+        ------
+        BundleError
+            If nothing of that name exists, a file is missing, or it does not fit together.
+        """
+        source = find_bundle(name)
+        info = read_info(source)
+        blob = _read(source, "weights.safetensors")
+        spec = info.model.model_copy(update={"encoder_weights": None})
+        segmenter = Segmenter(spec, len(info.classes.classes))
+        try:
+            state = safetensors.torch.load(blob)
+            segmenter.load_state_dict(
+                {
+                    key: value.float() if value.is_floating_point() else value
+                    for key, value in state.items()
+                }
+            )
+        except (SafetensorError, RuntimeError) as error:
+            raise BundleError(f"The weights of bundle {source} do not fit it: {error}") from error
+        where = choose_device(device)
+        segmenter.eval().to(where).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
+        return cls(info, segmenter, _digest(blob, info), where)
+
+    @torch.inference_mode()
+    def predict(self, tiles: NDArray[np.uint8]) -> Probs:
+        """(N, H, W, 3) uint8 -> (N, K + 1, H, W) float32, background first, sums to 1."""
+        batch = torch.from_numpy(tiles).to(self.device)
+        with torch.autocast(self.device.type, torch.float16, enabled=self.device.type == "cuda"):
+            logits = self.segmenter(batch)
+        return self.segmenter.probabilities(logits).cpu().numpy()
+
+
+def save_bundle(
+    folder: Path, info: BundleInfo, segmenter: Segmenter, *, card: str, scores: Mapping[str, Any]
+) -> None:
+    """Write a bundle folder; an older one of that name is replaced when the new one is whole.
+
+    Convolution weights are stored in half precision (their error is far below that of training);
+    normalisation statistics stay in single precision.
+
+    Raises
+    ------
+    OutputError
+        If the folder cannot be written to.
+    """
+    beside = output_folder(folder.with_name(f".{folder.name}.part"))
+    state = {key: _compact(value) for key, value in segmenter.state_dict().items()}
+    with written_whole(beside / "weights.safetensors") as path:
+        safetensors.torch.save_file(state, path)
+    write_json(beside / "bundle.json", info.model_dump(mode="json"))
+    write_text(beside / "card.md", card)
+    write_json(beside / "scores.json", dict(scores))
+    old = folder.with_name(f".{folder.name}.old")
+    if folder.exists():
+        folder.rename(old)
+    beside.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def zip_bundle(folder: Path, path: Path) -> None:
+    """Pack a bundle folder into one file."""
+    with written_whole(path) as beside, zipfile.ZipFile(beside, "w") as archive:
+        for name in FILES:
+            archive.write(folder / name, name)
+
+
+def find_bundle(name: str | Path) -> Path:
+    """Return the folder or zip that `name` stands for: a path, a run folder, a shipped model."""
+    path = Path(name)
+    for candidate in (path / "bundle", path, SHIPPED / str(name)):
+        if (candidate / "bundle.json").is_file() or (candidate / "weights.safetensors").is_file():
+            return candidate
+    if zipfile.is_zipfile(path):
+        return path
+    found = "is no bundle" if path.exists() else "does not exist"
+    raise BundleError(
+        f"Model {str(name)!r} {found}. Give a run folder of `slidemask train`, a bundle folder or "
+        f"zip with {', '.join(FILES)}, or one of the shipped models: {', '.join(shipped_names())}."
+    )
+
+
+def shipped_names() -> list[str]:
+    """Return the names of the models that come with the package."""
+    return sorted(path.parent.name for path in SHIPPED.glob("*/bundle.json"))
+
+
+def read_info(source: Path) -> BundleInfo:
+    """Read `bundle.json` of a bundle folder or zip."""
+    try:
+        return BundleInfo.model_validate_json(_read(source, "bundle.json"))
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise BundleError(
+            f"bundle.json of {source} is not of format {FORMAT}: "
+            f"{'.'.join(map(str, first['loc']))}: {first['msg']}."
+        ) from error
+
+
+def _read(source: Path, name: str) -> bytes:
+    try:
+        if source.is_dir():
+            return (source / name).read_bytes()
+        with zipfile.ZipFile(source) as archive:
+            inside = next(entry for entry in archive.namelist() if Path(entry).name == name)
+            return archive.read(inside)
+    except (FileNotFoundError, StopIteration) as error:
+        raise BundleError(
+            f"Bundle {source} lacks {name}; a bundle has {', '.join(FILES)}. "
+            "Copy it again as a whole, or train it anew."
+        ) from error
+
+
+def _compact(value: torch.Tensor) -> torch.Tensor:
+    kernel = value.ndim >= 2 and value.is_floating_point()
+    return (value.half() if kernel else value).contiguous().cpu()
+
+
+def _digest(blob: bytes, info: BundleInfo) -> str:
+    text = json.dumps(info.model_dump(mode="json"), sort_keys=True).encode()
+    return hashlib.sha256(blob + text).hexdigest()[:16]

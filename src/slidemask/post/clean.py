@@ -1,0 +1,175 @@
+"""From probabilities to clean labels, in bands: threshold, fill holes, drop what is too small."""
+
+import math
+from collections.abc import Callable, Iterator
+from functools import cache
+from typing import TypeAlias
+
+import numpy as np
+from pydantic import Field
+
+from slidemask.base.errors import SettingsError
+from slidemask.base.settings import Settings
+from slidemask.base.types import Labels, Quantised
+from slidemask.geometry.components import slabs
+from slidemask.post.components import Ledger, Replay, present
+from slidemask.post.holes import hole_values
+
+LabelBands: TypeAlias = Iterator[tuple[int, Labels]]
+"""(top row, (h, W) uint8) over the whole width, top to bottom, without gaps."""
+
+
+class Post(Settings):
+    """What happens to a probability map before it becomes a mask and polygons.
+
+    Parameters
+    ----------
+    threshold : float
+        A pixel is foreground where its foreground probabilities add up to at least this.
+    min_area_um2 : float
+        Smaller 4-connected parts of one class become background; 0 keeps all.
+    fill_holes_um2 : float
+        Smaller holes (8-connected background that does not reach the canvas border) take the
+        class around them; 0 keeps all.
+    simplify_px : float
+        How far outlines may leave the pixel edges, in pixels of the network's input; 0 is exact.
+    """
+
+    threshold: float = Field(default=0.5, gt=0, le=1)
+    min_area_um2: float = Field(default=0.0, ge=0)
+    fill_holes_um2: float = Field(default=0.0, ge=0)
+    simplify_px: float = Field(default=0.0, ge=0)
+
+
+def labels_of(bands: Iterator[tuple[int, Quantised]], threshold: float) -> LabelBands:
+    """Turn foreground probabilities into classes, band by band.
+
+    Parameters
+    ----------
+    bands : iterator of (top row, (K, h, W) uint8)
+        Foreground probabilities times 255.
+    threshold : float
+        0..1; foreground is where the probabilities add up to at least `threshold` * 255.
+
+    Yields
+    ------
+    (top row, (h, W) uint8)
+        1 + index of the most probable foreground class (the first of equals), 0 elsewhere.
+
+    Examples
+    --------
+    >>> band = np.array([[[127, 128, 60]], [[0, 0, 70]]], np.uint8)
+    >>> [labels.tolist() for _, labels in labels_of(iter([(0, band)]), 0.5)]
+    [[[0, 1, 2]]]
+    """
+    least = math.ceil(threshold * 255 - 1e-9)
+    for top, band in bands:
+        yield top, _labels(band, least)
+
+
+def _labels(band: Quantised, least: int) -> Labels:
+    best, total = band[0].copy(), band[0].astype(np.uint16)
+    labels = np.ones(band.shape[1:], np.uint8)
+    for index, probability in enumerate(band[1:], start=2):
+        better = probability > best
+        labels[better] = index
+        np.maximum(best, probability, out=best)
+        total += probability
+    labels[total < least] = 0
+    return labels
+
+
+def clean(
+    make_bands: Callable[[], LabelBands], width: int, post: Post, um_per_px: float | None
+) -> LabelBands:
+    """Fill small holes, then drop small parts, without ever holding the whole map.
+
+    Memory grows with the number of components, not with the area. The bands are made once if
+    there is nothing to do, else twice, or three times if both steps are asked for; however they
+    are cut, the result is the same.
+
+    Parameters
+    ----------
+    make_bands : callable
+        Starts the bands of labels from the top again, cut in the same way each time.
+    width : int
+        Columns of the canvas.
+    post : Post
+        Which areas.
+    um_per_px : float or None
+        Micrometres per canvas pixel; None is allowed if no area is asked for.
+
+    Returns
+    -------
+    iterator of (top row, (h, W) uint8)
+
+    Raises
+    ------
+    SettingsError
+        If an area is asked for and the pixel size is unknown.
+    """
+    if um_per_px is None:
+        if post.min_area_um2 or post.fill_holes_um2:
+            raise SettingsError(
+                f"min_area_um2 = {post.min_area_um2:g} and fill_holes_um2 = "
+                f"{post.fill_holes_um2:g} are areas in µm², but the slide has no pixel size. "
+                "Pass --mpp with its µm per level-0 pixel, or set both to 0."
+            )
+        return make_bands()
+    steps = make_bands
+    if post.fill_holes_um2:
+        steps = _hole_filling(steps, width, post.fill_holes_um2 / um_per_px**2)
+    if post.min_area_um2:
+        steps = _dropping(steps, width, post.min_area_um2 / um_per_px**2)
+    return steps()
+
+
+def _hole_filling(
+    make_bands: Callable[[], LabelBands], width: int, area_px: float
+) -> Callable[[], LabelBands]:
+    """Return what makes bands whose holes below `area_px` are filled."""
+    values = cache(lambda: hole_values(make_bands(), width, area_px))
+
+    def filled() -> LabelBands:
+        replay = Replay(connectivity=8)
+        for top, labels in make_bands():
+            result = labels.copy()
+            for rows in slabs(labels.shape):
+                result[rows] += values()[replay.ids(labels[rows] == 0)]
+            yield top, result
+
+    return filled
+
+
+def _dropping(
+    make_bands: Callable[[], LabelBands], width: int, area_px: float
+) -> Callable[[], LabelBands]:
+    """Return what makes bands without the parts of one class below `area_px`."""
+
+    def dropped() -> LabelBands:
+        small = {
+            value: ledger.areas() < area_px
+            for value, ledger in _ledgers(make_bands(), width).items()
+        }
+        replays = {value: Replay(connectivity=4) for value in small}
+        for top, labels in make_bands():
+            result = labels.copy()
+            for rows in slabs(labels.shape):
+                for value in present(labels[rows]):
+                    mask = labels[rows] == value
+                    result[rows][mask & small[value][replays[value].ids(mask)]] = 0
+            yield top, result
+
+    return dropped
+
+
+def _ledgers(bands: LabelBands, width: int) -> dict[int, Ledger]:
+    """Enter the parts of every class."""
+    ledgers: dict[int, Ledger] = {}
+    for _, labels in bands:
+        for rows in slabs(labels.shape):
+            for value in present(labels[rows]):
+                ledgers.setdefault(value, Ledger(width, connectivity=4))
+            for value, ledger in ledgers.items():
+                ledger.enter(labels[rows] == value)
+    return ledgers

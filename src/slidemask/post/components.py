@@ -1,0 +1,83 @@
+"""Connected components of a mask that arrives in bands: measured in one pass, changed in the next.
+
+Every band's components get provisional numbers; contacts across seams say which are one. When all
+bands have passed, the numbers are joined and the figures of each component added up. A second pass
+over the same bands finds the same provisional numbers again.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from slidemask.base.types import Labels, Mask
+from slidemask.geometry.components import Ids, contacts, label, merged
+
+
+def present(labels: Labels) -> list[int]:
+    """Return the foreground values that occur, ascending."""
+    if not labels.any():
+        return []
+    if labels.max() == 1:
+        return [1]
+    return [value for value in np.flatnonzero(np.bincount(labels.ravel())).tolist() if value]
+
+
+class Ledger:
+    """The components of one mask, entered band by band, top to bottom.
+
+    Parameters
+    ----------
+    width : int
+        Columns of the mask.
+    connectivity : int
+        4 or 8.
+    """
+
+    def __init__(self, width: int, connectivity: int) -> None:
+        self.connectivity = connectivity
+        self.count = 0
+        self._last = np.zeros(width, np.int32)
+        self._areas: list[NDArray[np.int64]] = []
+        self._pairs: list[Ids] = []
+
+    def enter(self, band: Mask) -> Ids:
+        """Return provisional numbers of a band's components, (h, W) int32; remember areas."""
+        ids, found = label(band, self.connectivity)
+        if found:
+            self._areas.append(np.bincount(ids.ravel(), minlength=found + 1)[1:])
+            ids[band] += self.count
+            self._pairs.append(contacts(self._last, ids[0], self.connectivity))
+        self.count += found
+        self._last = ids[-1].copy()  # a view would keep the whole band
+        return ids
+
+    @property
+    def last_row(self) -> Ids:
+        """Provisional numbers in the last row that was entered."""
+        return self._last
+
+    def components(self) -> tuple[Ids, int]:
+        """Return the component of each provisional number (0 stays 0), and how many there are."""
+        pairs = np.concatenate([np.empty((0, 2), np.int32), *self._pairs])
+        return merged(self.count, pairs)
+
+    def areas(self) -> NDArray[np.int64]:
+        """Return (count + 1,) pixels of the component that each provisional number belongs to."""
+        component, remaining = self.components()
+        parts = np.concatenate([np.zeros(1, np.int64), *self._areas])
+        total = np.bincount(component, weights=parts, minlength=remaining + 1)
+        return total.astype(np.int64)[component]
+
+
+class Replay:
+    """Finds a ledger's provisional numbers again in a second pass over the same bands."""
+
+    def __init__(self, connectivity: int) -> None:
+        self._connectivity = connectivity
+        self._count = 0
+
+    def ids(self, band: Mask) -> Ids:
+        """Return the numbers that `Ledger.enter` gave to this band."""
+        ids, found = label(band, self._connectivity)
+        ids[band] += self._count
+        self._count += found
+        return ids

@@ -1,0 +1,77 @@
+"""The model card that goes with every bundle."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from slidemask.models.bundle import BundleInfo
+from slidemask.recipes.recipe import Recipe
+
+_CARD = """\
+# {name}
+
+{about}
+
+**Research use only. Not for diagnosis.**
+
+| | |
+| --- | --- |
+| Classes | {classes} |
+| Network | {network} |
+| Input | {tile} px tiles at {resolution} |
+| Trained on | {cases} |
+| Epoch | {epoch} |
+| Recipe | `{recipe}`, digest {digest} |
+| Licence | {licence} |
+
+## Scores
+
+Each figure says what it is an average of: "pooled" counts all pixels of the part together,
+"slides" is the mean of each slide's or picture's own figure.
+
+{scores}
+
+## Limits
+
+It knows only tissue, stain and scanner of the kinds it was trained on; look at results on your own
+slides before you trust them. Figures on validation tiles chose the epoch, so they flatter it a
+little; score slides that were never used for that (`slidemask evaluate`).
+"""
+
+
+def write_card(info: BundleInfo, recipe: Recipe, scores: Mapping[str, Mapping[str, float]]) -> str:
+    """Return the card of a bundle as Markdown."""
+    model, made = info.model, info.provenance
+    plain = f"U-Net, width {model.width}, depth {model.depth}"
+    network = (
+        plain if model.architecture == "unet" else f"{model.architecture} with {model.encoder}"
+    )
+    cases = ", ".join(
+        f"{part}: {count} cases of {made['patients'][part]} patients"
+        for part, count in made["cases"].items()
+    )
+    resolution = type(info.tiling.resolution).__name__.lower()
+    value = next(iter(vars(info.tiling.resolution).values()))
+    return _CARD.format(
+        name=info.name,
+        about=recipe.about,
+        classes=", ".join(info.classes.names[1:]),
+        network=network,
+        tile=info.tiling.tile_px,
+        resolution=f"{resolution} {value:g}",
+        cases=cases,
+        epoch=made["epoch"],
+        recipe=recipe.name,
+        digest=made["recipe_digest"],
+        licence=recipe.licence or "as the training data allow",
+        scores=_tables(scores),
+    )
+
+
+def _tables(scores: Mapping[str, Mapping[str, Any]]) -> str:
+    tables = []
+    for title, figures in scores.items():
+        rows = "\n".join(f"| {name} | {value:.4g} |" for name, value in figures.items())
+        tables.append(
+            f"### {title[:1].upper()}{title[1:]}\n\n| figure | value |\n| --- | --- |\n{rows}\n"
+        )
+    return "\n".join(tables)

@@ -1,0 +1,154 @@
+"""A recipe: every setting of a method, from TOML, with nothing unknown in it."""
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+import tomli_w
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from slidemask.base.classes import ClassMap
+from slidemask.base.errors import SettingsError
+from slidemask.base.settings import Settings
+from slidemask.data.augment import Augment
+from slidemask.data.sampling import Sampling
+from slidemask.data.split import Split
+from slidemask.infer.blend import Blend
+from slidemask.models.build import ModelSpec
+from slidemask.models.losses import LossSpec
+from slidemask.post.clean import Post
+from slidemask.tiles.filters import Filters
+from slidemask.tiles.grid import Tiling
+from slidemask.train.schedule import Schedule, Selection
+
+FOLDER = Path(__file__).parent
+T = TypeVar("T", bound=BaseModel)
+
+
+class Recipe(Settings):
+    """All settings of one method; each room gets its own part.
+
+    Parameters
+    ----------
+    name, about : str
+        What it is called; what it does and where it comes from.
+    licence : str
+        Of the model that comes out, as far as the data decide it.
+    others
+        See the part's own class.
+    """
+
+    name: str
+    about: str = ""
+    licence: str = ""
+    classes: ClassMap
+    tiling: Tiling
+    filters: Filters = Filters()
+    split: Split = Split()
+    sampling: Sampling = Sampling()
+    augment: Augment = Augment()
+    model: ModelSpec = ModelSpec()
+    loss: LossSpec = LossSpec()
+    schedule: Schedule = Schedule()
+    selection: Selection = Selection()
+    blend: Blend = Blend()
+    post: Post = Post()
+
+
+def recipe_names() -> list[str]:
+    """Return the names of the recipes that come with the package."""
+    return sorted(str(path.relative_to(FOLDER).with_suffix("")) for path in FOLDER.rglob("*.toml"))
+
+
+def load_recipe(name: str | Path, changes: Sequence[str] = ()) -> Recipe:
+    """Read a recipe by path or shipped name and apply "key=value" changes.
+
+    Raises
+    ------
+    SettingsError
+        If there is no such recipe, its TOML is broken, a key is unknown (the nearest valid one
+        is named) or a value is impossible.
+    """
+    path = _find(name)
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"Recipe {path} is not valid TOML: {error}.") from error
+    for change in changes:
+        apply_change(table, change)
+    return checked(Recipe, table, f"recipe {path.name}")
+
+
+def write_recipe(recipe: Recipe) -> str:
+    """Return the resolved recipe as TOML."""
+    return tomli_w.dumps(recipe.model_dump(mode="json", exclude_none=True))
+
+
+def checked(kind: type[T], table: Mapping[str, Any], where: str) -> T:
+    """Make settings from a plain table.
+
+    Raises
+    ------
+    SettingsError
+        Naming every wrong key with its nearest valid one, and every impossible value.
+    """
+    try:
+        return kind.model_validate(table)
+    except ValidationError as error:
+        lines = "\n  ".join(_explain(kind, detail) for detail in error.errors())
+        raise SettingsError(f"{where[:1].upper()}{where[1:]} is wrong:\n  {lines}") from error
+
+
+def _find(name: str | Path) -> Path:
+    for path in (Path(name), FOLDER / f"{name}.toml"):
+        if path.is_file():
+            return path
+    raise SettingsError(
+        f"There is no recipe {str(name)!r}. Give the path of a .toml file, "
+        f"or one of: {', '.join(recipe_names())}."
+    )
+
+
+def apply_change(table: dict[str, Any], change: str) -> None:
+    """Put the value of "some.key=value", read as TOML or else as text, into a plain table."""
+    key, equals, text = change.partition("=")
+    if not equals:
+        raise SettingsError(f"--set wants key=value, got {change!r}; e.g. schedule.epochs=20.")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    *parents, last = key.strip().split(".")
+    for parent in parents:
+        table = table.setdefault(parent, {})
+        if not isinstance(table, dict):
+            raise SettingsError(f"--set {change!r}: {parent!r} is a value, not a table.")
+    table[last] = value
+
+
+def _explain(kind: type[BaseModel], detail: ErrorDetails) -> str:
+    where = ".".join(str(part) for part in detail["loc"])
+    if detail["type"] != "extra_forbidden":
+        return f"{where}: {detail['msg'].removeprefix('Value error, ')} (got {detail['input']!r})"
+    valid = list(_fields_at(kind, detail["loc"][:-1]))
+    near = get_close_matches(str(detail["loc"][-1]), valid, 1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}?" if near else f"valid: {', '.join(valid)}"
+    return f"{where}: there is no such key; {hint}"
+
+
+def _fields_at(kind: type[BaseModel], location: tuple[int | str, ...]) -> Mapping[str, Any]:
+    """Return the fields of the settings that `location` leads to."""
+    for part in location:
+        if isinstance(part, int):
+            continue
+        annotation: Any = kind.model_fields[part].annotation
+        kinds = [annotation, *_nested(annotation)]
+        kind = next(k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel))
+    return kind.model_fields
+
+
+def _nested(annotation: Any) -> list[Any]:  # noqa: ANN401 - type forms have no type
+    return [kind for arg in get_args(annotation) for kind in (arg, *_nested(arg))]

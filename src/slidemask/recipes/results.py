@@ -1,0 +1,179 @@
+"""What a segmented slide leaves behind: mask, polygons, preview, summary."""
+
+import csv
+import io
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from slidemask.base.files import sha256, write_json, write_text
+from slidemask.base.record import machine, peak_memory_mb, versions
+from slidemask.base.stages import Stages
+from slidemask.base.types import Labels
+from slidemask.infer.prediction import Prediction
+from slidemask.io.geojson import write_geojson
+from slidemask.io.maskfile import MaskFile, open_mask
+from slidemask.io.pyramid import write_label_pyramid, write_probability_pyramid
+from slidemask.io.slide import Slide
+from slidemask.models.bundle import Bundle
+from slidemask.post.clean import Post, clean, labels_of
+from slidemask.post.preview import thumbnail, write_preview
+from slidemask.post.vectorise import vectorise
+from slidemask.tiles.select import TileSet
+
+SUMMARY = "summary.json"
+BAND_ROWS = 1024
+
+
+@dataclass(frozen=True)
+class Segmented:
+    """One slide and all that is known of it after prediction."""
+
+    slide: Slide
+    path: Path
+    bundle: Bundle
+    tiles: TileSet
+    prediction: Prediction
+    post: Post
+    stages: Stages
+
+    @property
+    def mpp(self) -> float | None:
+        """Micrometres per pixel of the mask."""
+        return self.slide.mpp and self.slide.mpp * self.prediction.downsample
+
+
+def write_results(
+    whole: Segmented, folder: Path, identity: dict[str, Any], *, probability: bool
+) -> None:
+    """Write the files of a result folder; `summary.json` comes last and says that all is there."""
+    files = {"mask": "mask.ome.tif", "polygons": "polygons.geojson", "preview": "preview.png"}
+    with whole.stages.stage("clean and write"):
+        _write_mask(whole, folder / files["mask"])
+    if probability:
+        files["probability"] = "probability.ome.tif"
+        with whole.stages.stage("clean and write"):
+            _write_probability(whole, folder / files["probability"])
+    with open_mask(folder / files["mask"]) as mask:
+        with whole.stages.stage("vectorise"):
+            found = _write_polygons(whole, mask, folder / files["polygons"])
+        with whole.stages.stage("preview"):
+            _write_preview(whole, mask, folder / files["preview"])
+    with whole.stages.stage("hash"):
+        source = sha256(whole.path)
+    summary = {**identity, **_facts(whole, source), "classes": found, "files": files}
+    write_json(folder / SUMMARY, summary)
+
+
+def read_summary(folder: Path) -> dict[str, Any]:
+    """Read a finished slide's summary."""
+    return json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
+
+
+def results(out: Path) -> list[tuple[Path, dict[str, Any]]]:
+    """Return folder and summary of all finished slides of an output folder, by name."""
+    return [(path.parent, read_summary(path.parent)) for path in sorted(out.glob(f"*/{SUMMARY}"))]
+
+
+def write_summary_table(out: Path, rows: list[dict[str, Any]]) -> None:
+    """Write `summary.csv`: a line a slide, areas and counts a column a class."""
+    text = io.StringIO()
+    table = [_row(summary) for summary in rows]
+    columns = list(dict.fromkeys(name for row in table for name in row))
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(table)
+    write_text(out / "summary.csv", text.getvalue())
+
+
+def _write_mask(whole: Segmented, path: Path) -> None:
+    def labels() -> Iterator[tuple[int, Labels]]:
+        return labels_of(whole.prediction.bands(), whole.post.threshold)
+
+    canvas, classes = whole.prediction.canvas, whole.bundle.info.classes
+    bands = clean(labels, canvas.width, whole.post, whole.mpp)
+    write_label_pyramid(path, bands, canvas, mpp=whole.mpp, classes=classes)
+
+
+def _write_probability(whole: Segmented, path: Path) -> None:
+    bands, canvas = whole.prediction.bands(), whole.prediction.canvas
+    write_probability_pyramid(path, bands, canvas, mpp=whole.mpp, names=whole.prediction.names[1:])
+
+
+def _write_polygons(whole: Segmented, mask: MaskFile, path: Path) -> dict[str, dict[str, Any]]:
+    """Write the outlines; return area and number of objects of each class."""
+    names = whole.prediction.names
+    pixels = np.zeros(256, np.int64)
+
+    def bands() -> Iterator[tuple[int, Labels]]:
+        for top in range(0, mask.size.height, BAND_ROWS):
+            rows = mask.rows(top, min(BAND_ROWS, mask.size.height - top))
+            pixels[:] += np.bincount(rows.ravel(), minlength=256)
+            yield top, rows
+
+    polygons = vectorise(bands(), names, whole.prediction.downsample)
+    write_geojson(path, polygons, whole.bundle.info.classes)
+    square_mm = whole.mpp and whole.mpp**2 / 1e6
+    return {
+        name: {
+            "area_mm2": square_mm and float(pixels[index] * square_mm),
+            "area_px": int(pixels[index]),
+            "objects": polygons.labels.count(name),
+        }
+        for index, name in enumerate(names[1:], start=1)
+    }
+
+
+def _write_preview(whole: Segmented, mask: MaskFile, path: Path) -> None:
+    picture, downsample = thumbnail(whole.slide)
+    mpp = whole.slide.mpp and whole.slide.mpp * downsample
+    classes = whole.bundle.info.classes
+    labels = mask.level(max(picture.shape))
+    write_preview(path, picture, labels, classes, mpp_of_thumbnail=mpp, title=whole.slide.id)
+
+
+def _facts(whole: Segmented, source: str) -> dict[str, Any]:
+    slide, info, prediction = whole.slide, whole.bundle.info, whole.prediction
+    seconds = {name: round(value, 3) for name, value in whole.stages.seconds.items()}
+    total = sum(seconds.values())
+    canvas, tissue = prediction.canvas, whole.tiles.tissue
+    return {
+        "slide": {
+            "id": slide.id,
+            "path": str(whole.path),
+            "sha256": source,
+            **slide.size._asdict(),
+            "mpp": slide.mpp,
+        },
+        "model": {
+            "name": info.name,
+            "digest": whole.bundle.digest,
+            "classes": [{"name": c.name, "colour": list(c.colour)} for c in info.classes.classes],
+        },
+        "class_map": info.classes.model_dump(mode="json"),
+        "recipe_digest": info.provenance.get("recipe_digest", ""),
+        "versions": versions(),
+        "machine": machine(),
+        "canvas": {**canvas._asdict(), "downsample": prediction.downsample, "mpp": whole.mpp},
+        "tiles": {"grid": len(whole.tiles.grid), "kept": len(whole.tiles)},
+        "tissue_mm2": tissue and slide.mpp and tissue.area_mm2(slide.mpp),
+        "seconds": {**seconds, "total": round(total, 3)},
+        "megapixels_per_s": round(canvas.width * canvas.height / 1e6 / total, 3),
+        "peak_memory_mb": round(peak_memory_mb(), 1),
+        "device": str(whole.bundle.device),
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _row(summary: dict[str, Any]) -> dict[str, Any]:
+    row = {"slide": summary["slide"]["id"], "mpp": summary["slide"]["mpp"]}
+    row |= {"tissue_mm2": summary["tissue_mm2"], "tiles": summary["tiles"]["kept"]}
+    for name, found in summary["classes"].items():
+        row |= {f"{name} mm2": found["area_mm2"], f"{name} objects": found["objects"]}
+    row |= {"seconds": summary["seconds"]["total"], "peak_memory_mb": summary["peak_memory_mb"]}
+    return row

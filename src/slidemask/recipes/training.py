@@ -1,0 +1,150 @@
+"""Train a recipe on a cohort: from manifest to bundle."""
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from slidemask.base.errors import CohortError, OutputError
+from slidemask.base.files import output_folder, write_text
+from slidemask.base.record import machine, versions
+from slidemask.base.settings import digest
+from slidemask.data.case import PARTS, Case
+from slidemask.data.cohort import write_cohort
+from slidemask.data.loader import TrainingLoader, ValidationLoader
+from slidemask.data.source import TileSource, lay_tiles
+from slidemask.data.split import Parts, split_cases
+from slidemask.models.bundle import Bundle, BundleInfo, save_bundle
+from slidemask.models.devices import choose_device
+from slidemask.models.segmenter import Segmenter
+from slidemask.recipes.card import write_card
+from slidemask.recipes.recipe import Recipe, load_recipe, write_recipe
+from slidemask.train.checkpoint import Progress
+from slidemask.train.curves import plot_samples
+from slidemask.train.loop import Task, fit
+from slidemask.train.validation import classes_of
+
+SAMPLES = 8
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training left."""
+
+    run: Path
+    progress: Progress
+    finished: bool
+
+
+def train(
+    recipe: Recipe, cases: Sequence[Case], run: Path, *, device: str = "auto", workers: int = 2,
+    overwrite: bool = False,
+) -> Trained:  # fmt: skip
+    """Train `recipe` on the cases' training part, choose the epoch on their validation part.
+
+    A run that was stopped goes on to the identical state with the same call.
+
+    Raises
+    ------
+    CohortError, LeakError
+        If a part is empty, or patients or files stand on both sides.
+    OutputError
+        If `run` holds another recipe's run.
+    """
+    parts = split_cases(cases, recipe.split)
+    for part in PARTS[:2]:
+        if not parts[part]:
+            raise CohortError(f"No case in the {part} part; change the split or the split column.")
+    _claim(run, recipe, overwrite=overwrite)
+    write_cohort(run / "cohort.csv", _labelled(parts))
+    torch.manual_seed(recipe.schedule.seed)
+    segmenter = Segmenter(recipe.model, len(recipe.classes.classes))
+    task = _task(recipe, parts, segmenter, workers)
+    where = choose_device(device)
+
+    def keep(progress: Progress) -> None:
+        info = _info(recipe, parts, progress)
+        scores = {"validation tiles": progress.history[-1]}
+        card = write_card(info, recipe, scores)
+        save_bundle(run / "bundle", info, segmenter, card=card, scores=scores)
+
+    progress = fit(task, run, where.type, keep)
+    if progress.epoch:
+        _draw(run, task)
+    stale = recipe.schedule.early_stop_epochs
+    stopped_early = bool(stale) and progress.epoch - progress.best_epoch >= stale
+    return Trained(run, progress, stopped_early or progress.epoch >= recipe.schedule.epochs)
+
+
+def _claim(run: Path, recipe: Recipe, *, overwrite: bool) -> None:
+    """Make the run's folder, or make sure that it is this recipe's own."""
+    kept = run / "recipe.toml"
+    if overwrite and kept.exists():
+        shutil.rmtree(run)
+    output_folder(run)
+    if kept.exists() and digest(load_recipe(kept)) != digest(recipe):
+        raise OutputError(
+            f"{run} holds a run of other settings (its recipe.toml differs). "
+            "Choose another --out, or pass --overwrite to start again."
+        )
+    write_text(kept, write_recipe(recipe))
+
+
+def _labelled(parts: Parts) -> list[Case]:
+    return [replace(case, split=part) for part, cases in parts.items() for case in cases]
+
+
+def _task(recipe: Recipe, parts: Parts, segmenter: Segmenter, workers: int) -> Task:
+    def tiles(part: str) -> TileSource:
+        return lay_tiles(
+            parts[part], recipe.classes,
+            tiling=recipe.tiling, filters=recipe.filters, sampling=recipe.sampling,
+        )  # fmt: skip
+
+    batch = recipe.schedule.batch
+    training = TrainingLoader(tiles("train"), batch, workers=workers, augment=recipe.augment)
+    validation = ValidationLoader(tiles("validation"), batch)
+    return Task(
+        segmenter, recipe.classes.names, recipe.loss, recipe.schedule, recipe.selection,
+        training, validation,
+    )  # fmt: skip
+
+
+def _info(recipe: Recipe, parts: Parts, progress: Progress) -> BundleInfo:
+    provenance: dict[str, Any] = {
+        "recipe": recipe.name,
+        "recipe_digest": digest(recipe),
+        "epoch": progress.best_epoch,
+        "cases": {part: len(cases) for part, cases in parts.items()},
+        "patients": {part: len({case.patient for case in cases}) for part, cases in parts.items()},
+        "licence": recipe.licence,
+        "trained": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": machine(),
+        "versions": versions(),
+    }
+    use: Mapping[str, Any] = {
+        "blend": recipe.blend.model_dump(mode="json"),
+        "post": recipe.post.model_dump(mode="json"),
+    }
+    return BundleInfo(
+        name=recipe.name, model=recipe.model, classes=recipe.classes, tiling=recipe.tiling,
+        filters=recipe.filters, use=dict(use), provenance=provenance,
+    )  # fmt: skip
+
+
+def _draw(run: Path, task: Task) -> None:
+    """Show validation tiles with truth and the best epoch's prediction."""
+    bundle = Bundle.load(run / "bundle", "cpu")
+    some = list(islice(task.validation, max(1, SAMPLES // task.schedule.batch)))
+    images = torch.cat([batch.images for batch in some])[:SAMPLES]
+    labels = torch.cat([batch.labels for batch in some])[:SAMPLES]
+    found = classes_of(torch.from_numpy(bundle.predict(images.numpy())))
+    plot_samples(
+        list(images.numpy()), list(labels.numpy()), list(found.numpy()), run / "samples.png",
+        classes=bundle.info.classes,
+    )  # fmt: skip

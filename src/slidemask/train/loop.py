@@ -1,0 +1,175 @@
+"""The training loop, on one page."""
+
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+from torch.optim import SGD, Adam, AdamW, Optimizer
+
+from slidemask.base.progress import track
+from slidemask.data.loader import TrainingLoader, ValidationLoader
+from slidemask.models.losses import LossSpec, loss
+from slidemask.models.segmenter import Segmenter
+from slidemask.train.checkpoint import Progress, load_checkpoint, save_checkpoint
+from slidemask.train.history import History
+from slidemask.train.schedule import Schedule, Selection
+from slidemask.train.validation import validate
+
+Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is to be learnt.
+
+    Parameters
+    ----------
+    segmenter : Segmenter
+        The network.
+    names : tuple of str
+        Class names, background first.
+    loss : LossSpec
+        What is made small.
+    schedule, selection : Schedule, Selection
+        How long and how fast; which epoch is the best.
+    training : TrainingLoader
+        The batches of each epoch, always the same for the same number.
+    validation : ValidationLoader
+        Tiles with their slide, always the same.
+    """
+
+    segmenter: Segmenter
+    names: tuple[str, ...]
+    loss: LossSpec
+    schedule: Schedule
+    selection: Selection
+    training: TrainingLoader
+    validation: ValidationLoader
+
+
+def fit(task: Task, run: Path, device: str, on_best: Callable[[Progress], None]) -> Progress:
+    """Train until the last epoch, early stop or Ctrl-C; resume where `run` left off.
+
+    Parameters
+    ----------
+    task : Task
+        What to learn.
+    run : Path
+        Folder of checkpoints, history and curves; it must exist.
+    device : str
+        "auto", "cpu", "cuda", "mps".
+    on_best : callable
+        Called after each epoch that is better than all before, with the weights in place.
+
+    Returns
+    -------
+    Progress
+        After the last finished epoch; an interrupted epoch leaves no trace.
+    """
+    fabric = Fabric(accelerator=device, devices=1, precision=_precision(task.schedule, device))
+    task.segmenter.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimiser = _optimiser(task)
+    last = run / "last.safetensors"
+    progress = load_checkpoint(last, task.segmenter, optimiser) if last.exists() else Progress()
+    model, fabric_optimiser = fabric.setup(task.segmenter, optimiser)
+    history = History(run, progress.history)
+    try:
+        while not _finished(task, progress):
+            epoch = progress.epoch + 1
+            fabric.seed_everything(task.schedule.seed * 10_007 + epoch, verbose=False)
+            figures = _learn(fabric, model, fabric_optimiser, task, epoch=epoch)
+            figures |= validate(task.segmenter, task.validation, task.names, fabric)
+            better = _advance(progress, figures, task.selection)
+            history.add(figures)
+            save_checkpoint(last, task.segmenter, optimiser, progress)
+            if better:
+                on_best(progress)
+    except KeyboardInterrupt:
+        log.warning("Stopped after epoch %d; the same command goes on from there.", progress.epoch)
+    history.draw(progress.best_epoch)
+    return progress
+
+
+def _learn(
+    fabric: Fabric, model: nn.Module, optimiser: Optimizer, task: Task, *, epoch: int
+) -> dict[str, float]:
+    """One epoch of steps; return its mean loss."""
+    schedule, steps = task.schedule, len(task.training)
+    _rest_encoder(task.segmenter, resting=epoch <= schedule.freeze_encoder_epochs)
+    batches = track(
+        task.training.epoch(epoch), f"epoch {epoch}/{schedule.epochs}", steps, "batches"
+    )
+    losses, rate = [], 0.0
+    for step, (tiles, labels) in enumerate(_on(fabric, batches)):
+        rate = schedule.rate_at(epoch - 1 + step / steps)
+        for group in optimiser.param_groups:
+            group["lr"] = rate
+        logits = model(tiles)
+        value = loss(task.loss, logits, task.segmenter.probabilities(logits), labels)
+        fabric.backward(value / schedule.accumulate)
+        if (step + 1) % schedule.accumulate == 0 or step + 1 == steps:
+            if schedule.clip:
+                fabric.clip_gradients(model, optimiser, max_norm=schedule.clip)
+            optimiser.step()
+            optimiser.zero_grad()
+        losses.append(value.detach())
+    return {"epoch": epoch, "loss": float(torch.stack(losses).mean()), "learning_rate": rate}
+
+
+def _on(
+    fabric: Fabric, batches: Iterable[tuple[Tensor, Tensor]]
+) -> Iterator[tuple[Tensor, Tensor]]:
+    for tiles, labels in batches:
+        yield fabric.to_device(tiles), fabric.to_device(labels)
+
+
+def _advance(progress: Progress, figures: dict[str, float], selection: Selection) -> bool:
+    """Count the epoch; say whether it is the best so far."""
+    value = figures[f"{selection.figure} {selection.average}"]
+    progress.epoch += 1
+    progress.history.append(figures)
+    if not value > progress.best:
+        return False
+    progress.best, progress.best_epoch = value, progress.epoch
+    return True
+
+
+def _finished(task: Task, progress: Progress) -> bool:
+    patience = task.schedule.early_stop_epochs
+    stale = patience and progress.epoch - progress.best_epoch >= patience
+    return progress.epoch >= task.schedule.epochs or bool(stale and progress.epoch)
+
+
+def _optimiser(task: Task) -> Optimizer:
+    schedule, parameters = task.schedule, list(task.segmenter.parameters())
+    if schedule.optimiser == "sgd":
+        decay = schedule.weight_decay
+        return SGD(parameters, schedule.learning_rate, 0.9, nesterov=True, weight_decay=decay)
+    if schedule.optimiser == "adam":
+        return Adam(parameters, schedule.learning_rate)
+    return AdamW(parameters, schedule.learning_rate, weight_decay=schedule.weight_decay)
+
+
+def _rest_encoder(segmenter: Segmenter, *, resting: bool) -> None:
+    """Train mode for all but a resting encoder, whose batch norms keep their statistics too."""
+    segmenter.train()
+    encoder = getattr(segmenter.network, "encoder", None)
+    if isinstance(encoder, nn.Module):
+        encoder.requires_grad_(not resting)
+        encoder.train(not resting)
+
+
+def _precision(schedule: Schedule, device: str) -> Precision:
+    names: dict[str, Precision] = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
+    if schedule.precision != "auto":
+        return names[schedule.precision]
+    if device.startswith("cuda"):
+        return names["bf16" if torch.cuda.is_bf16_supported() else "fp16"]
+    native = torch.cpu.get_capabilities().get("avx512_bf16", False) and device == "cpu"
+    return names["bf16" if native else "fp32"]

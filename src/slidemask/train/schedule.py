@@ -1,0 +1,89 @@
+"""How long and how fast to learn."""
+
+import math
+from typing import Literal
+
+from pydantic import Field
+
+from slidemask.base.settings import Settings
+
+
+class Schedule(Settings):
+    """Length, optimiser and learning rate of a training.
+
+    Parameters
+    ----------
+    epochs : int
+        At most so many.
+    batch : int
+        Tiles a step and device.
+    accumulate : int
+        Batches whose gradients are added before a step.
+    optimiser : {"adam", "adamw", "sgd"}
+        SGD uses Nesterov momentum 0.9.
+    learning_rate, weight_decay : float
+        Peak rate, and decoupled decay (adamw, sgd).
+    rate : {"constant", "cosine", "poly"}
+        Course of the rate after the warm-up: flat, half a cosine to 1 %, or (1 - t)**0.9.
+    warmup_epochs : float
+        The rate rises linearly over these.
+    freeze_encoder_epochs : int
+        A pretrained encoder and its batch norms rest for so many epochs.
+    clip : float
+        Largest gradient norm; 0 = no clipping.
+    early_stop_epochs : int
+        Stop when the selected figure did not improve for so many epochs; 0 = never.
+    precision : {"auto", "fp32", "bf16", "fp16"}
+        Auto: bf16 where the processor or GPU computes in it, else fp32.
+    seed : int
+        Of weights, order and augmentation.
+    """
+
+    epochs: int = Field(default=60, ge=1)
+    batch: int = Field(default=8, ge=1)
+    accumulate: int = Field(default=1, ge=1)
+    optimiser: Literal["adam", "adamw", "sgd"] = "adamw"
+    learning_rate: float = Field(default=1e-3, gt=0)
+    weight_decay: float = Field(default=1e-2, ge=0)
+    rate: Literal["constant", "cosine", "poly"] = "cosine"
+    warmup_epochs: float = Field(default=1.0, ge=0)
+    freeze_encoder_epochs: int = Field(default=0, ge=0)
+    clip: float = Field(default=1.0, ge=0)
+    early_stop_epochs: int = Field(default=0, ge=0)
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    seed: int = Field(default=0, ge=0)
+
+    def rate_at(self, progress_epochs: float) -> float:
+        """Return the learning rate after so many epochs: a pure function, so resuming is exact.
+
+        >>> schedule = Schedule(epochs=10, warmup_epochs=2, learning_rate=1.0)
+        >>> [round(schedule.rate_at(epoch), 3) for epoch in (0, 1, 2, 6, 10)]
+        [0.01, 0.505, 1.0, 0.505, 0.01]
+        """
+        floor = 0.01
+        if progress_epochs < self.warmup_epochs:
+            share = floor + (1 - floor) * progress_epochs / self.warmup_epochs
+            return self.learning_rate * share
+        rest = max(self.epochs - self.warmup_epochs, 1e-9)
+        done = min(1.0, (progress_epochs - self.warmup_epochs) / rest)
+        share = {
+            "constant": 1.0,
+            "cosine": floor + (1 - floor) * (1 + math.cos(math.pi * done)) / 2,
+            "poly": (1 - done) ** 0.9,
+        }[self.rate]
+        return self.learning_rate * share
+
+
+class Selection(Settings):
+    """Which epoch is the best.
+
+    Parameters
+    ----------
+    figure : {"dice", "iou", "mcc"}
+        Compared on the validation tiles, mean over foreground classes.
+    average : {"slides", "pooled"}
+        Mean of each slide's own figure, or one figure from pooled counts.
+    """
+
+    figure: Literal["dice", "iou", "mcc"] = "dice"
+    average: Literal["slides", "pooled"] = "slides"
