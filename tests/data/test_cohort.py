@@ -18,6 +18,7 @@ from slidemask.data.cohort import (
 
 
 def written(folder: Path, text: str, encoding: str = "utf-8") -> Path:
+    (folder / "sub").mkdir(exist_ok=True)
     for name in ("a.svs", "b.svs", "a.geojson"):
         (folder / name).touch()
     path = folder / "cohort.csv"
@@ -65,7 +66,7 @@ def test_slide_alone_is_enough(tmp_path: Path) -> None:
         ("slide,mpp\na.svs,-1\n", ["line 2", "column mpp"]),
         ("slide,split\na.svs,holdout\n", ["line 2", "column split", "'holdout'", "validation"]),
         ("slide,complete\na.svs,maybe\n", ["line 2", "column complete", "yes"]),
-        ("slide\na.svs\n./a.svs\n", ["line 3", "line 2", "a.svs"]),
+        ("slide\na.svs\nsub/../a.svs\n", ["line 3", "line 2", "a.svs"]),
         ("slide,patient\n,1\n", ["line 2", "column slide"]),
         ("slide,patient\na.svs,1,2\n", ["line 2", "3 cells"]),
         ("slide,annotations\na.svs,x.json\nc.svs,\n", ["2 files", "line 2", "line 3", "x.json"]),

@@ -69,6 +69,9 @@ def test_tiles_do_not_depend_on_the_number_of_workers(
 
 def test_seed_changes_the_tiles(source: TileSource) -> None:
     other = replace(source, sampling=source.sampling.model_copy(update={"seed": 6}))
+    order = Order(1, 20.0, 20.0, (1, 3))
+    one, two = (TileMaker(which, Augment())[order][0] for which in (source, other))
+    assert (one != two).any(), "not the order of tiles alone"
     assert not same(epoch(TrainingLoader(source, 4), 1), epoch(TrainingLoader(other, 4), 1))
 
 

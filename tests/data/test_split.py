@@ -75,6 +75,13 @@ def test_shares_and_groups_are_met_where_patients_allow(slides: list[Path]) -> N
         }
 
 
+def test_shares_are_of_cases_not_of_patients(slides: list[Path]) -> None:
+    cases = cohort(slides, [(max(0, number - 19), "") for number in range(MANY)])  # 20 + 20 x 1
+    for seed in range(10):
+        parts = split_cases(cases, Split(train=0.5, validation=0.3, test=0.2, seed=seed))
+        assert [len(parts[name]) for name in PARTS] == [20, 12, 8]
+
+
 def test_another_seed_is_another_split(slides: list[Path]) -> None:
     cases = cohort(slides, [(int(number**0.7), "") for number in range(MANY)])
     found = {split_cases(cases, Split(seed=seed))["test"] for seed in range(8)}

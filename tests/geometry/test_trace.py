@@ -14,7 +14,15 @@ from slidemask.geometry.box import Box
 from slidemask.geometry.raster import rasterise
 from slidemask.geometry.trace import Tracer, in_reading_order, trace
 
-masks = arrays(np.bool_, array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=14))
+flat = arrays(np.bool_, array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=14))
+busy = st.builds(
+    lambda seed, share, rows, columns: np.random.default_rng(seed).random((rows, columns)) < share,
+    st.integers(0, 2**32 - 1),
+    st.floats(0.2, 0.9),
+    st.integers(1, 14),
+    st.integers(1, 14),
+)
+masks = flat | busy
 
 
 def painted(polygons: list[Polygon], shape: tuple[int, ...]) -> Mask:

@@ -54,7 +54,7 @@ def test_rights_are_named_whoever_runs_this(tmp_path, monkeypatch):
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, PIXELS)
 
-    def denied(*_, **__):
+    def denied(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(type(path), "open", denied)
@@ -77,14 +77,12 @@ def test_a_tiff_whose_tags_were_lost(tmp_path):
     refused(path)
 
 
-def test_a_picture_cut_short(tmp_path):
-    Image.fromarray(PIXELS).save(tmp_path / "whole.png")
-    data = (tmp_path / "whole.png").read_bytes()
-    (tmp_path / "cut.png").write_bytes(data[: len(data) // 2])
-    with (
-        open_slide(tmp_path / "cut.png") as slide,
-        pytest.raises(SlideError, match=r"cut\.png.*Box"),
-    ):
+@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.webp"])
+def test_a_picture_cut_short(tmp_path, name):
+    path = tmp_path / name
+    Image.fromarray(PIXELS).save(path)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(SlideError, match=name), open_slide(path) as slide:  # at the read at latest
         slide.read(Box(0, 0, 280, 300))
 
 
@@ -165,7 +163,7 @@ def test_slides_of_unknown_resolution_open_and_say_why(shared_data, tmp_path):
 @pytest.mark.parametrize("mpp", [0, -1, 250, float("nan")])
 def test_impossible_mpp_from_the_caller(tmp_path, mpp):
     Image.fromarray(PIXELS).save(tmp_path / "a.png")
-    with pytest.raises(SettingsError, match="0.05 to 100"):
+    with pytest.raises(SettingsError, match=r"0\.05 to 100"):
         open_slide(tmp_path / "a.png", mpp=mpp)
 
 

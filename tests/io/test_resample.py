@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from tests.io.naive import area_mean, block_means, centroid
 
 from slidemask.base.errors import SettingsError
+from slidemask.base.types import Rgb
 from slidemask.geometry.box import Box, Size
 from slidemask.io import resample
 from slidemask.io.array import ArraySlide
@@ -20,7 +21,7 @@ def pyramid(pixels, factors):
     stored = [block_means(pixels, factor) if factor > 1 else pixels for factor in factors]
     asked = []
 
-    def fetch(level, window):
+    def fetch(level, window) -> Rgb:
         asked.append(level)
         x, y, width, height = window
         whole = stored[level].shape

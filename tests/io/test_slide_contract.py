@@ -5,18 +5,21 @@ import multiprocessing
 import os
 import pickle
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
 import pytest
 import tifffile
+from openslide import OpenSlide
 from PIL import Image
 from tests.io.naive import area_mean, block_means, centroid
 
 from slidemask.base.errors import SlideError
+from slidemask.base.types import Rgb
 from slidemask.geometry.box import Box, Size
 from slidemask.io.array import ArraySlide
 from slidemask.io.open import FileSlide, open_slide
@@ -40,7 +43,7 @@ def pattern() -> np.ndarray:
 LEVELS = [pattern(), block_means(pattern(), 2), block_means(pattern(), 4)]
 
 
-def _tiled(path: Path, levels=LEVELS, **options) -> None:
+def _tiled(path: Path, levels=LEVELS, **options: Any) -> None:
     with tifffile.TiffWriter(path) as tiff:
         for number, level in enumerate(levels):
             tiff.write(
@@ -166,8 +169,8 @@ def test_tiles_fit_together(slide, downsample):
     allowed = 5 if "openslide" in getattr(slide, "reader", "") else 1
     for i in range(2):
         for j in range(3):
-            at = (side * k * downsample for k in (j, i))
-            tile = slide.read(Box(*at, side * downsample, side * downsample), downsample)
+            step = side * downsample
+            tile = slide.read(Box(j * step, i * step, step, step), downsample)
             there = whole[i * side : (i + 1) * side, j * side : (j + 1) * side]
             assert np.abs(tile.astype(int) - there).max() <= allowed
 
@@ -206,12 +209,12 @@ def test_close_closes_the_handles_of_all_threads(folder):
     path = folder / "pyramid.tif"
     slide = open_slide(path)
 
-    def handles():
+    def handles() -> int:
         return sum(Path(file.path) == path for file in psutil.Process().open_files())
 
     meeting = threading.Barrier(3)
 
-    def read(x):
+    def read(x) -> Rgb:
         meeting.wait()
         return slide.read(Box(x, 0, 9, 9))
 
@@ -225,10 +228,10 @@ def test_close_closes_the_handles_of_all_threads(folder):
 
 
 class _Handle:
-    def __init__(self):
+    def __init__(self) -> None:
         self.open = True
 
-    def close(self):
+    def close(self) -> None:
         self.open = False
 
 
@@ -261,12 +264,19 @@ def test_a_forked_process_opens_its_own_handle():
     handles.close()
 
 
-def test_an_openslide_handle_that_failed_is_replaced(shared_data):
-    path = shared_data / "slides_native" / "unreadable.svs"
+def test_an_openslide_handle_that_failed_is_replaced(shared_data, monkeypatch):
+    path, opened = shared_data / "slides_native" / "unreadable.svs", []
+
+    def counted(path) -> OpenSlide:
+        opened.append(OpenSlide(path))
+        return opened[-1]
+
+    monkeypatch.setattr("slidemask.io.openslide_.OpenSlide", counted)
     with FileSlide(path, OpenSlideSource(path, "aperio")) as slide:
         for _ in range(2):
             with pytest.raises(SlideError, match=r"unreadable.svs.*Box.*Bogus marker length"):
                 slide.read(Box(0, 0, 16, 16))
+    assert len(opened) == 2
 
 
 def test_a_forgotten_slide_leaves_no_handle(folder):
@@ -329,7 +339,7 @@ def test_a_thumbnail_of_a_real_slide(shared_data):
 
 
 def test_tiles_that_were_left_out_are_white(tmp_path):
-    def tiles():
+    def tiles() -> Iterator[Rgb | None]:
         yield np.full((64, 64, 3), 7, np.uint8)
         yield None
         yield np.full((64, 64, 3), 9, np.uint8)

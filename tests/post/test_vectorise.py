@@ -5,7 +5,6 @@ import pytest
 import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.extra.numpy import array_shapes, arrays
 
 from slidemask.base.types import Labels
 from slidemask.geometry.annotations import Annotations
@@ -15,10 +14,14 @@ from slidemask.post import vectorise as module
 from slidemask.post.vectorise import simplify, vectorise
 
 NAMES = ("background", "gland", "lymphoid")
-maps = arrays(
-    np.uint8, array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=14),
-    elements=st.sampled_from([0, 1, 2, 255]),
-)  # fmt: skip
+maps = st.builds(
+    lambda seed, rows, columns: (
+        np.random.default_rng(seed).choice([0, 1, 2, 255], (rows, columns)).astype(np.uint8)
+    ),
+    st.integers(0, 2**32 - 1),
+    st.integers(1, 14),
+    st.integers(1, 14),
+)
 
 
 def cut(labels: Labels, heights: list[int]) -> list[tuple[int, Labels]]:

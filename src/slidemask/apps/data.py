@@ -64,24 +64,23 @@ def cohort(
 
 def phantom(
     out: Out,
-    width: Annotated[int, typer.Option(help="Level-0 pixels.")] = 20_000,
-    height: Annotated[int, typer.Option(help="Level-0 pixels.")] = 20_000,
+    width: Annotated[int, typer.Option(help="Level-0 pixels, up to 150,000.")] = 20_000,
+    height: Annotated[int, typer.Option(help="Level-0 pixels, up to 150,000.")] = 20_000,
     mpp: Annotated[float, typer.Option(help="µm per level-0 pixel.")] = 0.5,
-    tissue_share: Annotated[float, typer.Option(help="Share of the area that is tissue.")] = 0.3,
-    patients: Annotated[int, typer.Option(help="More than one makes a cohort.")] = 1,
-    slides: Annotated[int, typer.Option(help="Slides a patient.")] = 1,
+    tissue_share: Annotated[float, typer.Option(help="Share of the area that is tissue.")] = 0.25,
+    patients: Annotated[int, typer.Option(help="Three or more make a cohort with parts.")] = 1,
+    slides: Annotated[int, typer.Option(help="Slides of each patient of a cohort.")] = 1,
     seed: Annotated[int, typer.Option(help="Another seed, another slide.")] = 0,
 ) -> None:
     """Make synthetic H&E-like slides with exact ground truth."""
-    from slidemask.recipes.phantoms import make_phantoms
+    from slidemask.data.phantom.settings import PhantomSettings
+    from slidemask.data.phantom.write import write_phantom, write_phantom_cohort
+    from slidemask.recipes.recipe import checked
 
-    for path in make_phantoms(
-        out,
-        (width, height),
-        mpp=mpp,
-        tissue_share=tissue_share,
-        patients=patients,
-        slides=slides,
-        seed=seed,
-    ):
-        typer.echo(path)
+    wanted = {"width_px": width, "height_px": height, "mpp": mpp, "tissue_share": tissue_share}
+    settings = checked(PhantomSettings, wanted, "this phantom")
+    if patients > 1 or slides > 1:
+        typer.echo(write_phantom_cohort(out, patients, slides, settings, seed=seed))
+        return
+    made = write_phantom(out, settings, seed)
+    typer.echo(f"{made.slide}\n{made.annotations}")

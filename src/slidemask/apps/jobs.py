@@ -134,7 +134,7 @@ def demo(
     """Segment a slide, or a synthetic one, with a model that ships; takes about a minute."""
     from slidemask.data.case import Case
     from slidemask.models.bundle import Bundle
-    from slidemask.recipes.phantoms import demo_phantom
+    from slidemask.recipes.demo import demo_phantom
     from slidemask.recipes.segment import Options
 
     if slide is None:

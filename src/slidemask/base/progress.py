@@ -27,7 +27,7 @@ class Meter:
 
     def __init__(self, label: str, total: float, unit: str) -> None:
         self._label, self._total, self._unit = label, total, unit
-        self._done = 0.0
+        self._done = self._said = 0.0
         self._began = time.monotonic()
         self._live = sys.stderr.isatty()
         self._due = self._began + FIRST_S
@@ -43,10 +43,10 @@ class Meter:
 
     def close(self) -> None:
         """Say the last state, if anything was said at all."""
-        if self._shown:
+        if self._shown and self._said < self._done:
             self._say(time.monotonic())
-            if self._live:
-                sys.stderr.write("\n")
+        if self._shown and self._live:
+            sys.stderr.write("\n")
 
     def line(self, elapsed_s: float) -> str:
         """Return what is shown after so many seconds.
@@ -66,7 +66,7 @@ class Meter:
         return text
 
     def _say(self, now: float) -> None:
-        self._shown = True
+        self._shown, self._said = True, self._done
         text = self.line(now - self._began)
         sys.stderr.write(f"\r{text:<78}" if self._live else f"{text}\n")
         sys.stderr.flush()

@@ -1,7 +1,7 @@
 """Random variation of training tiles, image and labels together.
 
-Pixel work is OpenCV's: for a flip, an affine map, colour and blur of a 512 px tile it took 2.5 ms on
-one core where torchvision's transforms v2 took 43.
+Pixel work is OpenCV's: a flip, an affine map, colour and blur of a 512 px tile took it 2.5 ms on
+one core, torchvision's transforms v2 43.
 """
 
 from typing import Annotated

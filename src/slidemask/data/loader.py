@@ -4,6 +4,7 @@ Nothing depends on how many workers there are: a worker is told which tile of wh
 and draws from a generator seeded by that alone.
 """
 
+import logging
 import sys
 from collections.abc import Iterator
 from multiprocessing import get_context
@@ -195,7 +196,7 @@ def _loader(maker: TileMaker, orders: _Orders, workers: int, *, pin: bool) -> An
         num_workers=workers,
         multiprocessing_context=_processes() if workers else None,
         persistent_workers=workers > 0,
-        worker_init_fn=_one_thread,
+        worker_init_fn=_start_worker,
         pin_memory=pin,
     )
 
@@ -218,8 +219,10 @@ def _collate(tiles: list[tuple[Rgb, Labels, str]]) -> Batch:
     return Batch(torch.from_numpy(np.stack(images)), torch.from_numpy(np.stack(labels)), slides)
 
 
-def _one_thread(_worker: int) -> None:
+def _start_worker(_worker: int) -> None:
     cv2.setNumThreads(1)
+    # `lay_tiles` opened the same files in the main process and has said what there is to say.
+    logging.getLogger("slidemask").setLevel(logging.ERROR)
 
 
 def _batched(orders: list[Order], size: int) -> list[list[Order]]:

@@ -35,6 +35,8 @@ def label(mask: Mask, connectivity: int) -> tuple[Ids, int]:
     """
     if not mask.any():
         return np.zeros(mask.shape, np.int32), 0
+    if mask.all():  # glass, mostly
+        return np.ones(mask.shape, np.int32), 1
     pixels = np.ascontiguousarray(mask).view(np.uint8)
     count, ids = cv2.connectedComponents(pixels, connectivity=connectivity, ltype=cv2.CV_32S)
     return np.asarray(ids, np.int32), count - 1

@@ -12,7 +12,7 @@ from slidemask.base.types import Labels
 from slidemask.geometry.box import Size
 from slidemask.io.ome import class_table
 from slidemask.io.source import PerThread
-from slidemask.io.tiff import main_series, planes_of
+from slidemask.io.tiff import check_whole, main_series, planes_of
 from slidemask.io.tiffmpp import tiff_pixel_size
 
 
@@ -40,6 +40,7 @@ class MaskFile:
                     "but a mask is one plane of uint8 labels"
                 )
             self._planes = [planes_of(level)[0] for level in series.levels]
+            check_whole(path, self._planes)
             self.names = class_table(page.description).names
             self.mpp = tiff_pixel_size(page, series).mpp
         self._files = PerThread(lambda: path.open("rb", buffering=0))

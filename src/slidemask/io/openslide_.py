@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import numpy as np
-from openslide import OpenSlide, OpenSlideError
+from openslide import OpenSlide, OpenSlideCache, OpenSlideError
 
 from slidemask.base.errors import SlideError
 from slidemask.base.types import Rgb
@@ -12,13 +12,16 @@ from slidemask.io.mpp import NOTHING, PixelSize, from_power, judged
 from slidemask.io.resample import Window
 from slidemask.io.source import PerThread, flattened
 
+_TILES = OpenSlideCache(128 << 20)
+"""One store for all slides and threads; OpenSlide's own would be 32 MB for each handle."""
+
 
 class OpenSlideSource:
     """A file that OpenSlide knows. Positions are level 0's, also where a slide has bounds."""
 
     def __init__(self, path: Path, vendor: str) -> None:
         self.reader = f"openslide ({vendor})"
-        self._handles = PerThread(lambda: OpenSlide(path))
+        self._handles = PerThread(lambda: _opened(path))
         first = self._handles.get()
         self.sizes = tuple(Size(*size) for size in first.level_dimensions)
         self._downsamples = first.level_downsamples
@@ -62,6 +65,12 @@ def open_openslide(path: Path) -> OpenSlideSource | str:
         if vendor == "generic-tiff":
             return reason
         raise SlideError(reason) from error
+
+
+def _opened(path: Path) -> OpenSlide:
+    handle = OpenSlide(path)
+    handle.set_cache(_TILES)
+    return handle
 
 
 def _pixel_size(properties: dict[str, str]) -> PixelSize:

@@ -10,6 +10,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from slidemask.base.errors import SlideError
 from slidemask.base.types import Rgb
 from slidemask.geometry.box import Size
+from slidemask.io.cache import TILES, new_owner
 from slidemask.io.mpp import PixelSize
 from slidemask.io.resample import Window
 from slidemask.io.source import flattened
@@ -19,13 +20,13 @@ _TURNED = {5, 6, 7, 8}
 
 
 class PictureSource:
-    """A picture, decoded at the first read and kept."""
+    """A picture, decoded whole at the first read and kept for a while."""
 
     pixel_size = PixelSize(None, "a plain picture's DPI says nothing of micrometres")
 
     def __init__(self, path: Path) -> None:
         self._path, self._lock = path, threading.Lock()
-        self._pixels: Rgb | None = None
+        self._owner = new_owner()
         with _opened(path) as image:
             if image.mode in {"F", "I"}:
                 raise SlideError(f"pixels of Pillow mode {image.mode} have no scale of brightness")
@@ -36,16 +37,14 @@ class PictureSource:
 
     def fetch(self, level: int, window: Window) -> Rgb:  # noqa: ARG002 - there is one level
         """Give pixels, upright, transparent ones on white."""
-        with self._lock:
-            if self._pixels is None:
-                self._pixels = _decoded(self._path)
-            pixels = self._pixels
+        with self._lock:  # let the others wait for the first one's picture
+            pixels = TILES.get((self._owner,), lambda: _decoded(self._path))
         x, y, width, height = window
         return pixels[y : y + height, x : x + width].copy()
 
     def close(self) -> None:
         """Forget the pixels."""
-        self._pixels = None
+        TILES.forget(self._owner)
 
 
 def open_picture(path: Path) -> PictureSource | str:

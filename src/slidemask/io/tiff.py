@@ -1,13 +1,12 @@
 """Tiled and stripped TIFF: plain pyramids, OME-TIFF with SubIFDs, Aperio.
 
 Tags are parsed once by tifffile; after that only the tiles of a window are read and decoded, so
-that threads share nothing but a small cache of decoded tiles.
+that threads share nothing but the store of decoded tiles.
 """
 
 import logging
-import threading
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from openslide import OpenSlide
 from slidemask.base.errors import SlideError
 from slidemask.base.types import Rgb
 from slidemask.geometry.box import Size
+from slidemask.io.cache import TILES, new_owner
 from slidemask.io.resample import Window
 from slidemask.io.source import PerThread, flattened
 from slidemask.io.tiffmpp import tiff_pixel_size
@@ -29,7 +29,6 @@ logging.getLogger("tifffile").addHandler(logging.NullHandler())
 OURS = {None, "generic-tiff", "aperio"}
 """What OpenSlide may call a TIFF that is read here; other vendors' have rules of their own."""
 
-CACHE_BYTES = 64 << 20
 SEGMENT_PX = 1 << 28
 """The largest strip or tile that is decoded, in pixels."""
 
@@ -54,6 +53,8 @@ class TiffPlane:
         self.rows = -(-self.size.height // self.tile.height)
         self.samples = key.samplesperpixel if key.planarconfig == 2 else 1
         self.offsets, self.counts = page.dataoffsets, page.databytecounts
+        if min(len(self.offsets), len(self.counts)) < self.columns * self.rows * self.samples:
+            raise SlideError("it is cut short: its table of tiles is incomplete")
         self._decode: Callable[..., tuple[Any, Any, Any]] = key.decode
         self._tables = {} if page.jpegtables is None else {"jpegtables": page.jpegtables}
 
@@ -84,10 +85,9 @@ class TiffSource:
         self.reader = f"tiff ({series.kind})"
         self.pixel_size = tiff_pixel_size(first, series)
         self._to_rgb = _colour_rule(first)
-        _check_whole(path, self._levels)
+        check_whole(path, [plane for level in self._levels for plane in level])
         self._handles = PerThread(lambda: path.open("rb", buffering=0))
-        self._cache: OrderedDict[tuple[int, int], Rgb] = OrderedDict()
-        self._cached_bytes, self._lock = 0, threading.Lock()
+        self._owner = new_owner()
 
     def fetch(self, level: int, window: Window) -> Rgb:
         """Give stored pixels; tiles that were left out are white."""
@@ -100,7 +100,8 @@ class TiffSource:
             for column in range(window.x // plane.tile.width, -(-right // plane.tile.width)):
                 left = column * plane.tile.width
                 xs = slice(max(left, window.x), min(left + plane.tile.width, right))
-                tile = self._tile(level, row * plane.columns + column)
+                index = row * plane.columns + column
+                tile = TILES.get((self._owner, level, index), partial(self._decoded, level, index))
                 out[_moved(ys, window.y), _moved(xs, window.x)] = tile[
                     _moved(ys, top), _moved(xs, left)
                 ]
@@ -109,22 +110,7 @@ class TiffSource:
     def close(self) -> None:
         """Close every thread's handle."""
         self._handles.close()
-        self._cache.clear()
-
-    def _tile(self, level: int, index: int) -> Rgb:
-        key = level, index
-        with self._lock:
-            if key in self._cache:
-                self._cache.move_to_end(key)
-                return self._cache[key]
-        tile = self._decoded(level, index)
-        with self._lock:
-            if key not in self._cache:
-                self._cache[key] = tile
-                self._cached_bytes += tile.nbytes
-            while self._cached_bytes > CACHE_BYTES and len(self._cache) > 1:
-                self._cached_bytes -= self._cache.popitem(last=False)[1].nbytes
-        return tile
+        TILES.forget(self._owner)
 
     def _decoded(self, level: int, index: int) -> Rgb:
         parts = [plane.tile_at(self._read, index) for plane in self._levels[level]]
@@ -190,8 +176,9 @@ def planes_of(level: tifffile.TiffPageSeries) -> list[TiffPlane]:
     return planes
 
 
-def _check_whole(path: Path, levels: Sequence[Sequence[TiffPlane]]) -> None:
-    needed = max(plane.end for level in levels for plane in level)
+def check_whole(path: Path, planes: Sequence[TiffPlane]) -> None:
+    """Raise SlideError if the file ends before its pixels do."""
+    needed = max(plane.end for plane in planes)
     found = path.stat().st_size
     if needed > found:
         raise SlideError(

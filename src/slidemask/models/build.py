@@ -120,12 +120,17 @@ def _load_encoder(network: nn.Module, path: Path) -> None:
     encoder: nn.Module = network.encoder  # type: ignore[assignment]  # all SMP models have one
     target = encoder.model if isinstance(getattr(encoder, "model", None), nn.Module) else encoder
     state: dict[str, torch.Tensor] = load_file(path)
-    missing, _ = target.load_state_dict(state, strict=False)  # type: ignore[operator]
-    if missing:
+    unlike = [
+        name
+        for name, tensor in target.state_dict().items()
+        if name not in state or state[name].shape != tensor.shape
+    ]
+    if unlike:
         raise BundleError(
-            f"{path} does not fit encoder {type(target).__name__}: {len(missing)} of its tensors "
-            f"are missing, among them {missing[:3]}."
+            f"{path} does not fit encoder {type(encoder).__name__}: {len(unlike)} tensors are "
+            f"missing or of another shape, among them {', '.join(unlike[:3])}."
         )
+    target.load_state_dict(state, strict=False)
 
 
 def _check_name(what: str, name: str, valid: list[str]) -> None:

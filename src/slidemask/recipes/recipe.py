@@ -37,6 +37,9 @@ class Recipe(Settings):
         What it is called; what it does and where it comes from.
     licence : str
         Of the model that comes out, as far as the data decide it.
+    tiling, whole : Tiling
+        How training tiles are cut, and how whole slides are (the same, unless said otherwise: a
+        larger tile has less margin to compute twice).
     others
         See the part's own class.
     """
@@ -46,6 +49,7 @@ class Recipe(Settings):
     licence: str = ""
     classes: ClassMap
     tiling: Tiling
+    whole: Tiling | None = None
     filters: Filters = Filters()
     split: Split = Split()
     sampling: Sampling = Sampling()

@@ -40,7 +40,9 @@ def self_test(device: str = "auto") -> Iterator[Check]:
         for model in shipped_names():
             yield _tried(f"model {model}", lambda model=model: _network(model, device))
             to = folder / model
-            yield _tried(f"segment with {model}", lambda model=model, to=to: _segment(slide, model, to))
+            yield _tried(
+                f"segment with {model}", lambda model=model, to=to: _segment(slide, model, to)
+            )
 
 
 def _tried(what: str, check: Callable[[], str]) -> Check:

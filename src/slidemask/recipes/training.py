@@ -132,9 +132,14 @@ def _info(recipe: Recipe, parts: Parts, progress: Progress) -> BundleInfo:
         "post": recipe.post.model_dump(mode="json"),
     }
     return BundleInfo(
-        name=recipe.name, model=recipe.model, classes=recipe.classes, tiling=recipe.tiling,
-        filters=recipe.filters, use=dict(use), provenance=provenance,
-    )  # fmt: skip
+        name=recipe.name,
+        model=recipe.model,
+        classes=recipe.classes,
+        tiling=recipe.whole or recipe.tiling,
+        filters=recipe.filters,
+        use=dict(use),
+        provenance=provenance,
+    )
 
 
 def _draw(run: Path, task: Task) -> None:

@@ -34,9 +34,14 @@ def inks(density: NDArray[np.float32]) -> tuple[Ink, Ink, Ink]:
     most = density.max(axis=-1)
     no_brown = blue < 1.1 * green
     return (
-        Ink(red > 1.12 * green + 0.06, red > green + 0.01),
         Ink(
-            (blue > 0.74 * green) & no_brown & (red < 0.25 * green) & (green > 0.25),
+            (red > 1.12 * green + 0.06) | ((red > green) & (most > 0.5)),
+            red > green + 0.01,
+        ),
+        Ink(
+            no_brown
+            & (red < 0.25 * green)
+            & np.where(green > 0.6, blue > 0.68 * green, (blue > 0.74 * green) & (green > 0.25)),
             (blue > 0.63 * green) & no_brown & (red < 0.3 * green),
         ),
         Ink(

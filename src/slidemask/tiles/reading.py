@@ -1,6 +1,9 @@
 """Read tiles whose outside mirrors the inside."""
 
+import math
+
 import numpy as np
+from numpy.typing import NDArray
 
 from slidemask.base.types import Rgb
 from slidemask.geometry.box import Box
@@ -11,13 +14,14 @@ def read_tile(slide: Slide, box: Box, downsample: float) -> Rgb:
     """Read like `slide.read`, but mirror the slide where `box` reaches over its edge.
 
     A slide's own white outside is right for glass; in a picture whose tissue runs to the edge it
-    would be an edge that no tissue has. The mirror repeats where the box is larger than the slide.
+    would be an edge that no tissue has. Mirrors face each other, so a box may be larger than the
+    slide, or lie beside it.
 
     Parameters
     ----------
     slide : Slide
     box : Box
-        Level-0 pixels; must touch the slide for more than white to come back.
+        Level-0 pixels.
     downsample : float
         Level-0 pixels per output pixel.
 
@@ -27,29 +31,30 @@ def read_tile(slide: Slide, box: Box, downsample: float) -> Rgb:
         Of shape `box.shape_at(downsample)`.
     """
     height, width = box.shape_at(downsample)
-    above, rows = _inside(box.y, height, slide.size.height, downsample)
-    left, columns = _inside(box.x, width, slide.size.width, downsample)
-    if rows == height and columns == width:
+    rows = _mirrored(box.y, height, slide.size.height, downsample)
+    columns = _mirrored(box.x, width, slide.size.width, downsample)
+    if rows[0] == columns[0] == 0 and rows[-1] == height - 1 and columns[-1] == width - 1:
         return slide.read(box, downsample)
-    if not rows or not columns:
-        return np.full((height, width, 3), 255, np.uint8)
-    inner = Box(
+    top, left = int(rows.min()), int(columns.min())
+    seen = Box(
         box.x + left * downsample,
-        box.y + above * downsample,
-        columns * downsample,
-        rows * downsample,
+        box.y + top * downsample,
+        (int(columns.max()) - left + 1) * downsample,
+        (int(rows.max()) - top + 1) * downsample,
     )
-    pixels = slide.read(inner, downsample)
-    margins = ((above, height - above - rows), (left, width - left - columns), (0, 0))
-    return np.pad(pixels, margins, mode="symmetric")
+    return slide.read(seen, downsample)[np.ix_(rows - top, columns - left)]
 
 
-def _inside(start: float, count: int, length: int, downsample: float) -> tuple[int, int]:
-    """Return the first output pixel whose centre lies inside 0..length, and how many do."""
-    centres = start + (np.arange(count) + 0.5) * downsample
-    inside = np.flatnonzero((centres > 0) & (centres < length))
-    if inside.size:
-        return int(inside[0]), int(inside.size)
-    # A slide smaller than one output pixel: the pixel that holds it counts.
-    holds = (np.arange(count) * downsample + start < length) & (centres > -downsample / 2)
-    return (int(np.argmax(holds)), 1) if holds.any() else (0, 0)
+def _mirrored(start: float, count: int, length: int, downsample: float) -> NDArray[np.int64]:
+    """Return for each output pixel the one, on the same lattice, that it mirrors.
+
+    Only pixels that lie inside 0..length as a whole are mirrored, since one that the edge cuts
+    holds some white; a slide smaller than a pixel has but such a one.
+    """
+    slack = 1e-6
+    first = math.ceil(-start / downsample - slack)
+    inside = math.floor((length - start) / downsample + slack) - first
+    if inside < 1:
+        first, inside = math.floor((length / 2 - start) / downsample), 1
+    turned = np.mod(np.arange(count) - first, 2 * inside)
+    return np.minimum(turned, 2 * inside - 1 - turned) + first

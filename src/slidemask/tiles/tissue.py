@@ -30,6 +30,7 @@ PEN_FADE_UM = 200.0
 PEN_EDGE_UM = 16.0
 PEN_SLIVER_UM = 40.0
 SCORE_STEPS = 400  # score units of the 8-bit picture that Otsu sees: 0.0025 each
+LEAST_COLOUR = 0.2  # of the density; a stain has over 0.4, grey dirt hardly any
 DARKEST_GLASS = 180  # a field without glass must not take its palest tissue for glass,
 GLASS_TINT = 30  # nor its pink for a tint of the light
 
@@ -86,7 +87,7 @@ class TissueMask:
     >>> tissue = TissueMask(np.array([[True, False], [True, True]]), downsample=10.0)
     >>> tissue.share(Box(0, 0, 20, 20)), tissue.share(Box(5, 0, 10, 10))
     (0.75, 0.5)
-    >>> tissue.area_mm2(mpp=0.5)
+    >>> round(tissue.area_mm2(mpp=0.5), 9)
     7.5e-05
     """
 
@@ -191,7 +192,9 @@ def _features(
         band = slice(top, top + BAND)
         density = np.stack([table[picture[band, :, c], c] for c in range(3)], axis=-1)
         spread = density.max(axis=-1) - density.min(axis=-1)
-        score[band] = np.minimum(255, SCORE_STEPS * np.sqrt(density.mean(axis=-1) * spread))
+        mean = density.mean(axis=-1)
+        coloured = spread > LEAST_COLOUR * mean
+        score[band] = np.minimum(255, SCORE_STEPS * np.sqrt(mean * spread)) * coloured
         for whole, part in zip(found, inks(density), strict=True):
             whole.sure[band], whole.maybe[band] = part
     return score, found

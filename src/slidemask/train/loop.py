@@ -73,7 +73,7 @@ def fit(task: Task, run: Path, device: str, on_best: Callable[[Progress], None])
         After the last finished epoch; an interrupted epoch leaves no trace.
     """
     fabric = Fabric(accelerator=device, devices=1, precision=_precision(task.schedule, device))
-    task.segmenter.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    task.segmenter.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
     optimiser = _optimiser(task)
     last = run / "last.safetensors"
     progress = load_checkpoint(last, task.segmenter, optimiser) if last.exists() else Progress()

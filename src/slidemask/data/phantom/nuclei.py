@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 UNIT = 160.0
+FINEST_HIDDEN_MPP = 0.8  # at coarser pixels grains would only alias
 EDGE = 0.5  # a pixel belongs to a nucleus where at least this much of it is covered
 
 
@@ -120,14 +121,18 @@ def _chromatin(
     clumped: bool,
     rng: np.random.Generator,
 ) -> NDArray[np.floating]:
-    """Return a factor of mean 1: smooth, or clumps half a micrometre wide around a nucleolus."""
-    if not clumped or mpp > 0.8:
-        return np.ones_like(radius)
+    """Return a factor of mean 1: shaded, and in clumped nuclei with grains around a nucleolus.
+
+    Grains and nucleolus, dark with a light rim, even out over a micrometre.
+    """
     u, v = axes
     turns = rng.uniform(0, 2 * np.pi, 4)
-    waves = np.cos(u * mpp * 5.2 + turns[0]) * np.cos(v * mpp * 5.2 + turns[1])
-    spot = rng.uniform(-0.25, 0.25, 2) * semi
-    nucleolus = np.exp(-((np.hypot(u - spot[0], v - spot[1]) * mpp / 0.75) ** 2))
-    texture = 0.85 + 0.5 * waves + 0.9 * nucleolus
+    texture = 1 + 0.09 * np.sin(np.cos(turns[0]) * u / semi[0] + np.sin(turns[0]) * v / semi[1])
+    if clumped and mpp <= FINEST_HIDDEN_MPP:
+        grains = np.cos(u * mpp * 5.6 + turns[1]) * np.cos(v * mpp * 5.6 + turns[2])
+        spot = rng.uniform(-0.25, 0.25, 2) * semi
+        away = (np.hypot(u - spot[0], v - spot[1]) * mpp) ** 2
+        nucleolus = np.exp(-away / 0.45**2) - 0.25 * np.exp(-away / 0.9**2)
+        texture = texture + 0.6 * grains + 1.4 * nucleolus
     inside = radius <= 1
     return texture / max(0.2, float(texture[inside].mean())) if inside.any() else texture

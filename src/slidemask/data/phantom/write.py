@@ -117,10 +117,14 @@ def write_phantom_cohort(
 def bands(slide: PhantomSlide) -> Iterator[tuple[int, Rgb]]:
     """Paint a slide from top to bottom, `BLOCK` rows at a time."""
     width, height = slide.size
+    columns = -(-width // BLOCK)
     for top in range(0, height, BLOCK):
-        columns = range(-(-width // BLOCK))
-        blocks = [slide.painter.block(top // BLOCK, column) for column in columns]
-        yield top, np.concatenate(blocks, axis=1)[: height - top, :width]
+        band = np.empty((BLOCK, columns * BLOCK, 3), np.uint8)
+        for column in range(columns):
+            left = column * BLOCK
+            band[:, left : left + BLOCK] = slide.painter.block(top // BLOCK, column)
+        yield top, band[: height - top, :width]
+        del band  # before the next is made: a band of 150,000 px is 230 MB
 
 
 def _part(patient: int, patients: int) -> str:
