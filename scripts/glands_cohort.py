@@ -10,7 +10,6 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from slidemask.base.types import Rgb
@@ -20,7 +19,9 @@ from slidemask.data.phantom.settings import GLAND, PhantomSettings
 from slidemask.data.phantom.write import write_phantom
 from slidemask.data.quilt import quilt, stroma, write_picture_pair
 from slidemask.data.split import Split, split_cases
+from slidemask.geometry.box import Box
 from slidemask.io.labelimage import read_label_image
+from slidemask.io.open import open_slide
 
 MPP = 1.17  # by benchmarks/estimate_mpp.py
 SIDE = 224
@@ -50,12 +51,13 @@ def _labelled_share(case: Case) -> float:
 
 
 def _labels(case: Case) -> np.ndarray:
-    assert case.annotations
+    assert case.annotations  # pair_folders pairs every field with a label image
     return read_label_image(case.annotations)
 
 
 def _picture(case: Case) -> Rgb:
-    return cv2.cvtColor(cv2.imread(str(case.slide)), cv2.COLOR_BGR2RGB)
+    with open_slide(case.slide) as slide:
+        return slide.read(Box(0, 0, *slide.size))
 
 
 def _quilts(cases: tuple[Case, ...], out: Path) -> list[Case]:

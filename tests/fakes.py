@@ -36,7 +36,7 @@ class Darkness:
 
     def predict(self, tiles: NDArray[np.uint8]) -> Probs:
         self.seen += len(tiles)
-        gland = 1 - tiles[..., 0].astype(np.float32) / 255
+        gland = np.float32(1) - tiles[..., 0].astype(np.float32) / np.float32(255)
         return np.stack([1 - gland, gland], axis=1)
 
 

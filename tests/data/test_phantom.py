@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import shapely
+import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -311,6 +312,8 @@ def test_written_phantoms_are_read_back(tmp_path: Path, small: PhantomSlide, who
     assert note["synthetic"] is True
     assert "SYNTHETIC" in note["note"]
     assert note["holds"]["glands"] == len(small.layout.glands)
+    with tifffile.TiffFile(files.slide) as tiff:
+        assert "SYNTHETIC" in tiff.pages[0].description
 
 
 def test_read_back_polygons_give_the_same_pixels(tmp_path: Path, small: PhantomSlide):

@@ -1,5 +1,6 @@
 """Whole-slide prediction against what a network without context must give."""
 
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -91,7 +92,7 @@ def test_reads_like_a_slide(tmp_path: Path) -> None:
     np.testing.assert_allclose(probs[1], expected, atol=1e-6)
 
 
-class Killed(Exception):
+class KilledError(Exception):
     pass
 
 
@@ -104,7 +105,7 @@ class Dying(Darkness):
 
     def predict(self, tiles: np.ndarray) -> np.ndarray:
         if not self.left:
-            raise Killed
+            raise KilledError
         self.left -= 1
         return super().predict(tiles)
 
@@ -116,12 +117,10 @@ def test_a_killed_run_goes_on_bit_by_bit(tmp_path: Path, at: int, stride: int) -
     grid = TileGrid(slide.size, tile=32, stride=stride)
     smooth = Blend(batch=2)
     expected = whole(predict(job_of(slide, Darkness(), grid, smooth), tmp_path / "whole", Stages()))
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         predict(job_of(slide, Dying(min(at, 2)), grid, smooth), tmp_path / "cut", Stages())
-    try:
+    with suppress(KilledError):
         predict(job_of(slide, Dying(at), grid, smooth), tmp_path / "cut", Stages())
-    except Killed:
-        pass
     found = whole(predict(job_of(slide, Darkness(), grid, smooth), tmp_path / "cut", Stages()))
     np.testing.assert_array_equal(found, expected)
 
@@ -129,7 +128,7 @@ def test_a_killed_run_goes_on_bit_by_bit(tmp_path: Path, at: int, stride: int) -
 def test_a_resumed_run_does_not_start_again(tmp_path: Path) -> None:
     slide = slide_of(320, 32)
     grid = TileGrid(slide.size, tile=32, stride=32)
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         predict(job_of(slide, Dying(8), grid), tmp_path, Stages())
     bundle = Darkness()
     predict(job_of(slide, bundle, grid), tmp_path, Stages())

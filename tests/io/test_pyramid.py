@@ -159,6 +159,23 @@ def test_slides_open_everywhere(tmp_path, rgb):
             assert np.abs(coarse - means).mean() < 1.5
 
 
+def test_a_slide_says_what_it_is_and_stays_a_plain_pyramid(tmp_path, rgb):
+    path = tmp_path / "slide.tif"
+    words = "SYNTHETIC: no patient's tissue, 1 px = 0.4 µm."
+    write_rgb_pyramid(path, cut(rgb, [256]), SIZE, mpp=0.4, description=words)
+    with tifffile.TiffFile(path) as tiff:
+        assert tiff.pages[0].description == words
+        assert [page.description for page in tiff.pages[1:]] == [""] * 3
+    assert openslide.OpenSlide.detect_format(path) == "generic-tiff"
+    with openslide.OpenSlide(path) as theirs:
+        assert (theirs.dimensions, theirs.level_count) == (SIZE, 4)
+        assert theirs.properties["tiff.ImageDescription"] == words
+        region = np.asarray(theirs.read_region((0, 0), 0, SIZE))[..., :3]
+    with open_slide(path) as ours:
+        assert (ours.mpp, ours.downsamples) == (pytest.approx(0.4, rel=1e-6), (1, 2, 4, 8))
+        assert (ours.read(Box(0, 0, *SIZE)) == region).all()
+
+
 @settings(deadline=None, max_examples=12)
 @given(
     heights=st.lists(st.integers(1, 900), min_size=1, max_size=4),

@@ -1,6 +1,7 @@
 """Bundles: what is saved comes back; what is damaged is refused by name."""
 
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -78,7 +79,7 @@ def test_another_format_is_refused(folder: Path) -> None:
 
 
 def test_an_unknown_name_lists_what_there_is(tmp_path: Path) -> None:
-    with pytest.raises(BundleError, match="does not exist.*shipped models"):
+    with pytest.raises(BundleError, match=r"does not exist.*shipped models"):
         Bundle.load(tmp_path / "nothing", "cpu")
     with pytest.raises(BundleError, match="is no bundle"):
         Bundle.load(tmp_path, "cpu")
@@ -102,7 +103,7 @@ def test_u_net_keeps_any_size_and_has_the_parameters_of_its_formula(depth: int, 
         return 9 * a * b + 9 * b * b + 4 * b  # two kernels, two batch norms
 
     widths = [width * 2**stage for stage in range(depth + 1)]
-    pairs = list(zip(widths, widths[1:], strict=False))
+    pairs = list(pairwise(widths))
     expected = double(3, width) + sum(double(a, b) for a, b in pairs)
     expected += sum(4 * b * a + a + double(2 * a, a) for a, b in pairs)
     expected += width * 3 + 3
@@ -141,7 +142,7 @@ def test_encoder_weights_come_from_a_local_file(shared_data: Path) -> None:
     )
     from safetensors.torch import load_file
 
-    encoder = Segmenter(spec, 1).network.encoder.model  # type: ignore[union-attr]
+    encoder = Segmenter(spec, 1).network.get_submodule("encoder.model")
     stored, loaded = load_file(path), encoder.state_dict()
     assert loaded
     for name, value in loaded.items():

@@ -18,7 +18,7 @@ SIGMOID = Segmenter(ModelSpec(width=1, depth=1, activation="sigmoid"), 2)
 
 
 def batch(seed: int, *, sigmoid: bool = False) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Logits, probabilities and labels of 2 tiles of 3 x 4 with three classes and unknown pixels."""
+    """Logits, probabilities and labels of 2 tiles of 3 x 4: three classes and the unknown."""
     generator = torch.Generator().manual_seed(seed)
     logits = 2 * torch.randn(2, 2 if sigmoid else 3, 3, 4, generator=generator)
     labels = torch.randint(0, 4, (2, 3, 4), generator=generator)

@@ -50,6 +50,3 @@ def main() -> None:
     except SlidemaskError as error:
         typer.echo(f"Error: {error}", err=True)
         sys.exit(1 if isinstance(error, SlideError | AnnotationError) else 2)
-    except KeyboardInterrupt:
-        typer.echo("Stopped. The same command goes on where this one was stopped.", err=True)
-        sys.exit(130)

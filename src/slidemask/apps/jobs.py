@@ -24,6 +24,7 @@ if TYPE_CHECKING:  # importing them loads torch, and --help should not wait for 
     from slidemask.models.bundle import Bundle
     from slidemask.recipes.segment import Options
 
+_NOTES = {"done": "done", "there": "was done before", "failed": "FAILED"}
 Split = Annotated[
     str | None, typer.Option("--split", help="Only this part: train, validation, test.")
 ]
@@ -151,12 +152,13 @@ def _segment(cases: "list[Case]", bundle: "Bundle", out: Path, options: "Options
     from slidemask.recipes.segment import segment as run
 
     outcomes = []
-    for outcome in run(cases, bundle, out, options):
-        outcomes.append(outcome)
-        note = {"done": "done", "there": "was done before", "failed": "FAILED"}[outcome.state]
-        typer.echo(
-            f"{outcome.slide.name}: {note}  {outcome.folder if outcome.state != 'failed' else ''}"
-        )
+    try:
+        for outcome in run(cases, bundle, out, options):
+            outcomes.append(outcome)
+            typer.echo(f"{outcome.slide.name}: {_NOTES[outcome.state]}  {outcome.folder}")
+    except KeyboardInterrupt:
+        typer.echo("Stopped. The same command goes on where this one was stopped.", err=True)
+        raise typer.Exit(130) from None
     written = report(out, outcomes)
     failed = [outcome for outcome in outcomes if outcome.state == "failed"]
     if failed:

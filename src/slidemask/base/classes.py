@@ -1,12 +1,16 @@
 """The classes of a mask: names, colours, and which annotations mean which."""
 
+from typing import Annotated, TypeVar
+
 from pydantic import Field, model_validator
 
 from slidemask.base.errors import SettingsError
 from slidemask.base.settings import Settings
 from slidemask.base.types import IGNORE
 
-Colour = tuple[int, int, int]
+T = TypeVar("T")
+Channel = Annotated[int, Field(ge=0, le=255)]
+Colour = tuple[Channel, Channel, Channel]
 
 
 class ClassInfo(Settings):
@@ -25,10 +29,10 @@ class ClassInfo(Settings):
         with several the class's index.
     """
 
-    name: str
+    name: str = Field(min_length=1)
     colour: Colour = (0, 160, 60)
     annotations: tuple[str, ...] = ()
-    values: tuple[int, ...] = ()
+    values: tuple[Annotated[int, Field(ge=0, le=65_535)], ...] = ()
 
 
 class ClassMap(Settings):
@@ -61,9 +65,16 @@ class ClassMap(Settings):
     @model_validator(mode="after")
     def _names_differ(self) -> "ClassMap":
         names = [key for info in self.classes for key in _keys(info)]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
+        if twice := _repeated(names):
             raise SettingsError(f"annotation names {twice} stand for more than one class")
+        if "background" in names:
+            raise SettingsError("'background' is index 0; no class can be called so")
+        if self.region and self.region.casefold() in names:
+            raise SettingsError(f"region {self.region!r} is the name of a class too")
+        if both := sorted({name.casefold() for name in self.ignored} & set(names)):
+            raise SettingsError(f"annotation names {both} are ignored and stand for a class")
+        if twice := _repeated([value for info in self.classes for value in set(info.values)]):
+            raise SettingsError(f"values {twice} stand for more than one class")
         return self
 
     @property
@@ -83,6 +94,10 @@ class ClassMap(Settings):
             if wanted in _keys(info):
                 return index
         return None
+
+
+def _repeated(items: list[T]) -> list[T]:
+    return [item for item in dict.fromkeys(items) if items.count(item) > 1]
 
 
 def _keys(info: ClassInfo) -> set[str]:

@@ -5,7 +5,7 @@ import json
 import os
 import uuid
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ def written_whole(path: Path) -> Generator[Path]:
     beside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part{path.suffix}")
     try:
         yield beside
-        with beside.open("rb") as file:
+        with beside.open("r+b") as file:  # Windows flushes only what may be written to
             os.fsync(file.fileno())
         beside.replace(path)
     except OSError as error:
@@ -33,13 +33,17 @@ def written_whole(path: Path) -> Generator[Path]:
             "Check the folder's rights and the free space on its disk."
         ) from error
     finally:
-        beside.unlink(missing_ok=True)
+        with suppress(OSError):  # where nothing could be written there is nothing to remove
+            beside.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text in one step."""
+    """Write UTF-8 text in one step.
+
+    Bytes of file names that are no UTF-8 become escapes, which JSON reads back.
+    """
     with written_whole(path) as beside:
-        beside.write_text(text, encoding="utf-8")
+        beside.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def write_json(path: Path, value: Any) -> None:  # noqa: ANN401 - whatever JSON can hold

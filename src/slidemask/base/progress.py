@@ -75,17 +75,19 @@ class Meter:
 def track(items: Iterable[T], label: str, total: float, unit: str) -> Iterator[T]:
     """Yield `items` and show how far it is."""
     meter = Meter(label, total, unit)
-    for item in items:
-        yield item
-        meter.advance()
-    meter.close()
+    try:
+        for item in items:
+            yield item
+            meter.advance()
+    finally:  # what is said of a failure begins on a line of its own
+        meter.close()
 
 
 def duration(seconds: float) -> str:
     """Say a time as people do.
 
     >>> duration(9.2), duration(75), duration(7300)
-    ('9 s', '1 min 15 s', '2 h 2 min')
+    ('9 s', '1 min 15 s', '2 h 1 min')
     """
     whole = max(0, round(seconds))
     if whole < 60:

@@ -62,7 +62,7 @@ def quilt(
     for (y, x), share in zip(centres, shares, strict=True):
         place = rng.integers(len(rows))
         square = picture[rows[place] :, columns[place] :][:patch, :patch]
-        turned = np.rot90(square, rng.integers(4))
+        turned = np.rot90(square, int(rng.integers(4)))
         top, left = y - patch // 2, x - patch // 2
         into = tuple(slice(max(0, a), min(side, a + patch)) for a in (top, left))
         part = tuple(slice(s.start - a, s.stop - a) for s, a in zip(into, (top, left), strict=True))
@@ -90,7 +90,8 @@ def _places(background: Mask, patch: int) -> tuple[NDArray[np.intp], NDArray[np.
         - sums[patch:, :-patch]
         + sums[:-patch, :-patch]
     )
-    return np.nonzero(whole == patch**2)
+    rows, columns = np.nonzero(whole == patch**2)
+    return rows, columns
 
 
 def _centres(side: int, patch: int, rng: np.random.Generator) -> list[tuple[int, int]]:

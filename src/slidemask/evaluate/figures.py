@@ -7,6 +7,7 @@ from typing import Final
 import numpy as np
 
 from slidemask.evaluate.confusion import Confusion, PerClass
+from slidemask.evaluate.wording import figure as shown
 
 POOLED: Final = "pooled"
 """From the pixel counts of all slides added up: large slides weigh more."""
@@ -62,6 +63,13 @@ class Figure:
     average: str
     n: int
     skipped: int = 0
+
+    def __str__(self) -> str:
+        left_out = f", {self.skipped} left out" if self.skipped else ""
+        return (
+            f"{LABELS.get(self.name, self.name)} of {self.class_name}: {shown(self.value)} "
+            f"({self.average}, n = {self.n}{left_out})"
+        )
 
 
 def figures_of(per_slide: Mapping[str, Confusion], names: tuple[str, ...]) -> list[Figure]:

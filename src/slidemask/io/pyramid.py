@@ -111,7 +111,12 @@ def write_probability_pyramid(
 
 
 def write_rgb_pyramid(
-    path: Path, bands: Iterable[tuple[int, Rgb]], size: Size, *, mpp: float | None
+    path: Path,
+    bands: Iterable[tuple[int, Rgb]],
+    size: Size,
+    *,
+    mpp: float | None,
+    description: str = "",
 ) -> None:
     """Write a slide: a tiled JPEG pyramid that OpenSlide reads as generic TIFF.
 
@@ -125,6 +130,9 @@ def write_rgb_pyramid(
         Level-0 pixels.
     mpp : float or None
         Micrometres per level-0 pixel.
+    description : str
+        What the file says of itself (tag ImageDescription of level 0), in plain words: readers
+        take markup, or a beginning such as "Aperio", for a vendor's format.
 
     Raises
     ------
@@ -133,7 +141,8 @@ def write_rgb_pyramid(
     """
     tags = {"photometric": "ycbcr", "subsampling": (2, 2), "compression": "jpeg"}
     layout = TileFormat(size, 1, 3, 256, _jpeg, _halved, tags, sub_ifds=False)
-    _write(path, ((top, band[None]) for top, band in bands), layout, mpp=mpp)
+    planes = ((top, band[None]) for top, band in bands)
+    _write(path, planes, layout, mpp=mpp, description=description.encode() or None)
 
 
 def _write(

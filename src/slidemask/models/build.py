@@ -117,8 +117,9 @@ def _load_encoder(network: nn.Module, path: Path) -> None:
     """Load a timm or SMP encoder's weights; a classifier head in the file may be left over."""
     if not path.is_file():
         raise BundleError(f"Encoder weights {path} do not exist; mend model.encoder_weights.")
-    encoder: nn.Module = network.encoder  # type: ignore[assignment]  # all SMP models have one
-    target = encoder.model if isinstance(getattr(encoder, "model", None), nn.Module) else encoder
+    encoder = network.get_submodule("encoder")
+    inner = getattr(encoder, "model", None)  # where SMP wraps a network of timm
+    target = inner if isinstance(inner, nn.Module) else encoder
     state: dict[str, torch.Tensor] = load_file(path)
     unlike = [
         name

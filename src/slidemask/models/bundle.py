@@ -144,6 +144,7 @@ def save_bundle(
     write_text(beside / "card.md", card)
     write_json(beside / "scores.json", dict(scores))
     old = folder.with_name(f".{folder.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
     if folder.exists():
         folder.rename(old)
     beside.rename(folder)

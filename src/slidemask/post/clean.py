@@ -108,13 +108,8 @@ def clean(
     SettingsError
         If an area is asked for and the pixel size is unknown.
     """
+    require_pixel_size(post, um_per_px)
     if um_per_px is None:
-        if post.min_area_um2 or post.fill_holes_um2:
-            raise SettingsError(
-                f"min_area_um2 = {post.min_area_um2:g} and fill_holes_um2 = "
-                f"{post.fill_holes_um2:g} are areas in µm², but the slide has no pixel size. "
-                "Pass --mpp with its µm per level-0 pixel, or set both to 0."
-            )
         return make_bands()
     steps = make_bands
     if post.fill_holes_um2:
@@ -122,6 +117,22 @@ def clean(
     if post.min_area_um2:
         steps = _dropping(steps, width, post.min_area_um2 / um_per_px**2)
     return steps()
+
+
+def require_pixel_size(post: Post, um_per_px: float | None) -> None:
+    """Make sure that areas in µm² can be told in pixels.
+
+    Raises
+    ------
+    SettingsError
+        If an area is asked for and the pixel size is unknown.
+    """
+    if um_per_px is None and (post.min_area_um2 or post.fill_holes_um2):
+        raise SettingsError(
+            f"min_area_um2 = {post.min_area_um2:g} and fill_holes_um2 = "
+            f"{post.fill_holes_um2:g} are areas in µm², but the slide has no pixel size. "
+            "Pass --mpp with its µm per level-0 pixel, or set both to 0."
+        )
 
 
 def _hole_filling(

@@ -23,7 +23,7 @@ from slidemask.io.slide import Slide
 from slidemask.models.bundle import Bundle
 from slidemask.post.clean import Post, clean, labels_of
 from slidemask.post.preview import thumbnail, write_preview
-from slidemask.post.vectorise import vectorise
+from slidemask.post.vectorise import simplify, vectorise
 from slidemask.tiles.select import TileSet
 
 SUMMARY = "summary.json"
@@ -116,7 +116,8 @@ def _write_polygons(whole: Segmented, mask: MaskFile, path: Path) -> dict[str, d
             pixels[:] += np.bincount(rows.ravel(), minlength=256)
             yield top, rows
 
-    polygons = vectorise(bands(), names, whole.prediction.downsample)
+    downsample = whole.prediction.downsample
+    polygons = simplify(vectorise(bands(), names, downsample), whole.post.simplify_px * downsample)
     write_geojson(path, polygons, whole.bundle.info.classes)
     square_mm = whole.mpp and whole.mpp**2 / 1e6
     return {
@@ -145,7 +146,7 @@ def _facts(whole: Segmented, source: str) -> dict[str, Any]:
     return {
         "slide": {
             "id": slide.id,
-            "path": str(whole.path),
+            "path": str(whole.path.resolve()),
             "sha256": source,
             **slide.size._asdict(),
             "mpp": slide.mpp,

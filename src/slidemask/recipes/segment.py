@@ -15,7 +15,7 @@ from slidemask.infer.blend import Blend
 from slidemask.infer.predict import Job, predict
 from slidemask.io.open import open_slide
 from slidemask.models.bundle import Bundle
-from slidemask.post.clean import Post
+from slidemask.post.clean import Post, require_pixel_size
 from slidemask.recipes.recipe import apply_change, checked
 from slidemask.recipes.results import SUMMARY, Segmented, read_summary, write_results
 from slidemask.tiles.filters import Filters
@@ -135,6 +135,7 @@ def segment_slide(case: Case, bundle: Bundle, use: Use, folder: Path, *, options
         )
         if _is_finished(folder, digest_of_job, options):
             return "there"
+        require_pixel_size(use.post, slide.mpp)
         with stages.stage("tissue"):
             tiles = select(slide, lay_grid(slide, use.tiling), use.filters)
         job = Job(slide, tiles, bundle, use.blend, source)
@@ -177,17 +178,16 @@ def _fingerprint(path: Path) -> str:
 
 
 def _is_finished(folder: Path, job: str, options: Options) -> bool:
-    """Whether this very job is done; clears the way when it may be overwritten."""
-    if not (folder / SUMMARY).exists():
-        if options.overwrite:
-            shutil.rmtree(folder / WORK, ignore_errors=True)
+    """Whether this very job is done; clears the way where it may be overwritten."""
+    ours = (folder / SUMMARY).exists() or (folder / WORK).exists()
+    if ours and options.overwrite:
+        shutil.rmtree(folder)
         return False
-    if read_summary(folder)["job"] == job:
-        return True
-    if not options.overwrite:
+    if not (folder / SUMMARY).exists():
+        return False
+    if read_summary(folder)["job"] != job:
         raise OutputError(
             f"{folder} holds a result of another slide, model or other settings. "
             "Choose another --out, or pass --overwrite to replace it."
         )
-    shutil.rmtree(folder)
-    return False
+    return True

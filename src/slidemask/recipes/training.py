@@ -73,7 +73,7 @@ def train(
         card = write_card(info, recipe, scores)
         save_bundle(run / "bundle", info, segmenter, card=card, scores=scores)
 
-    progress = fit(task, run, where.type, keep)
+    progress = fit(task, run, where, keep)
     if progress.epoch:
         _draw(run, task)
     stale = recipe.schedule.early_stop_epochs
@@ -131,9 +131,11 @@ def _info(recipe: Recipe, parts: Parts, progress: Progress) -> BundleInfo:
         "blend": recipe.blend.model_dump(mode="json"),
         "post": recipe.post.model_dump(mode="json"),
     }
+    weights = recipe.model.encoder_weights
+    named = recipe.model.model_copy(update={"encoder_weights": weights and Path(weights).name})
     return BundleInfo(
         name=recipe.name,
-        model=recipe.model,
+        model=named,
         classes=recipe.classes,
         tiling=recipe.whole or recipe.tiling,
         filters=recipe.filters,

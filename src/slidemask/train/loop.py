@@ -53,7 +53,9 @@ class Task:
     validation: ValidationLoader
 
 
-def fit(task: Task, run: Path, device: str, on_best: Callable[[Progress], None]) -> Progress:
+def fit(
+    task: Task, run: Path, device: torch.device, on_best: Callable[[Progress], None]
+) -> Progress:
     """Train until the last epoch, early stop or Ctrl-C; resume where `run` left off.
 
     Parameters
@@ -62,8 +64,8 @@ def fit(task: Task, run: Path, device: str, on_best: Callable[[Progress], None])
         What to learn.
     run : Path
         Folder of checkpoints, history and curves; it must exist.
-    device : str
-        "auto", "cpu", "cuda", "mps".
+    device : torch.device
+        Where to train.
     on_best : callable
         Called after each epoch that is better than all before, with the weights in place.
 
@@ -72,7 +74,11 @@ def fit(task: Task, run: Path, device: str, on_best: Callable[[Progress], None])
     Progress
         After the last finished epoch; an interrupted epoch leaves no trace.
     """
-    fabric = Fabric(accelerator=device, devices=1, precision=_precision(task.schedule, device))
+    fabric = Fabric(
+        accelerator=device.type,
+        devices=1 if device.index is None else [device.index],
+        precision=_precision(task.schedule, device.type),
+    )
     task.segmenter.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
     optimiser = _optimiser(task)
     last = run / "last.safetensors"
@@ -87,9 +93,9 @@ def fit(task: Task, run: Path, device: str, on_best: Callable[[Progress], None])
             figures |= validate(task.segmenter, task.validation, task.names, fabric)
             better = _advance(progress, figures, task.selection)
             history.add(figures)
-            save_checkpoint(last, task.segmenter, optimiser, progress)
-            if better:
+            if better:  # before the checkpoint: stopped in between, the epoch is done again
                 on_best(progress)
+            save_checkpoint(last, task.segmenter, optimiser, progress)
     except KeyboardInterrupt:
         log.warning("Stopped after epoch %d; the same command goes on from there.", progress.epoch)
     history.draw(progress.best_epoch)
@@ -112,7 +118,7 @@ def _learn(
             group["lr"] = rate
         logits = model(tiles)
         value = loss(task.loss, logits, task.segmenter.probabilities(logits), labels)
-        fabric.backward(value / schedule.accumulate)
+        fabric.backward(value / _together(step, steps, schedule.accumulate))
         if (step + 1) % schedule.accumulate == 0 or step + 1 == steps:
             if schedule.clip:
                 fabric.clip_gradients(model, optimiser, max_norm=schedule.clip)
@@ -120,6 +126,11 @@ def _learn(
             optimiser.zero_grad()
         losses.append(value.detach())
     return {"epoch": epoch, "loss": float(torch.stack(losses).mean()), "learning_rate": rate}
+
+
+def _together(step: int, steps: int, accumulate: int) -> int:
+    """Return how many batches share a step with batch `step`; the last step may have fewer."""
+    return min(accumulate, steps - step // accumulate * accumulate)
 
 
 def _on(

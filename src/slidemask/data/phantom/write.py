@@ -69,7 +69,9 @@ def write_phantom(
         stem.with_suffix(".json"),
         f"phantom-patient-{slide.patient}",
     )
-    write_rgb_pyramid(files.slide, bands(slide), slide.size, mpp=slide.mpp)
+    write_rgb_pyramid(
+        files.slide, bands(slide), slide.size, mpp=slide.mpp, description=f"{slide.id}. {NOTE}"
+    )
     write_geojson(files.annotations, truth_of(slide), PHANTOM_CLASSES)
     write_json(files.note, _note(slide, files))
     return files
