@@ -112,6 +112,7 @@ def compared(
 def estimate(ebhi: Sequence[Field], glas: Sequence[Field], *, windows: bool = True) -> Estimate:
     """Return the fixed point of: window size -> median in GlaS -> µm per pixel -> window size."""
     side, mpp = int(ebhi[0].size.max()), 1.0
+    reference = unknown = 0.0
     for _ in range(30):
         least = SMALLEST_UM / mpp
         unknown = weighted_median([(f.diameters, np.ones(len(f.diameters))) for f in ebhi], least)

@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -30,6 +31,7 @@ from slidemask.models.bundle import BundleInfo, save_bundle
 from slidemask.models.segmenter import Segmenter
 from slidemask.tiles.grid import Tiling
 
+WIDTH = 96
 PAGE = Path(__file__).parent / "errors.md"
 RECIPE = """\
 name = "tiny"
@@ -132,6 +134,7 @@ def _file_as_folder() -> Path:
 
 
 TRAIN = "slidemask train {recipe} --cohort {cohort} --out run"
+TINY = TRAIN.format(recipe="tiny.toml", cohort="data/cohort.csv")
 SEGMENT = "slidemask segment {slide} --model model --out {out}"
 GOOD = "data/phantom-0.tif"
 GROUPS: dict[str, tuple[Case, ...]] = {
@@ -191,18 +194,19 @@ GROUPS: dict[str, tuple[Case, ...]] = {
         Case("A misspelt key", TRAIN.format(recipe="misspelt.toml", cohort="data/cohort.csv"),
              lambda: _write("misspelt.toml", RECIPE.replace("epochs", "epoch"))),
         Case("An impossible value",
-             TRAIN.format(recipe="tiny.toml", cohort="data/cohort.csv") + " --set tiling.overlap=1"),
+             TINY + " --set tiling.overlap=1"),
         Case("Two resolutions",
-             TRAIN.format(recipe="tiny.toml", cohort="data/cohort.csv")
+             TINY
              + " --set tiling.magnification=10"),
         Case("No such recipe", TRAIN.format(recipe="gland", cohort="data/cohort.csv")),
-        Case("A recipe that is no TOML", TRAIN.format(recipe="broken.toml", cohort="data/cohort.csv"),
+        Case("A recipe that is no TOML",
+             TRAIN.format(recipe="broken.toml", cohort="data/cohort.csv"),
              lambda: _write("broken.toml", "name = tiny\n")),
         Case("No such architecture",
-             TRAIN.format(recipe="tiny.toml", cohort="data/cohort.csv")
+             TINY
              + " --set model.architecture=Unett"),
         Case("A loss that does not fit the network",
-             TRAIN.format(recipe="tiny.toml", cohort="data/cohort.csv")
+             TINY
              + " --set model.activation=sigmoid --workers 0"),
         Case("A device that is not there",
              SEGMENT.format(slide=GOOD, out="gpu") + " --device cuda:9"),
@@ -222,8 +226,9 @@ GROUPS: dict[str, tuple[Case, ...]] = {
         Case("Results of other settings",
              SEGMENT.format(slide="data/phantom-1.tif", out="two") + " --set post.threshold=0.6"),
         Case("A run of another recipe",
-             TRAIN.format(recipe="tiny.toml", cohort="data/cohort.csv") + " --set schedule.epochs=2",
+             TINY + " --set schedule.epochs=2",
              lambda: _write("run/recipe.toml", RECIPE)),
+        Case("A change that is none", TINY + " --set epochs"),
         Case("A slide that was not segmented",
              "slidemask evaluate two --cohort data/cohort.csv"),
     ),
@@ -269,21 +274,23 @@ def _prepare() -> None:
 
 
 def _entry(case: Case) -> str:
+    shutil.rmtree("run", ignore_errors=True)
     case.make()
     program = Path(sys.executable).with_name("slidemask")
-    done = subprocess.run(
+    done = subprocess.run(  # noqa: S603 - the commands of this file
         [program, *case.command.split()[1:]],
         capture_output=True,
         text=True,
         check=False,
-        env=os.environ | {"COLUMNS": "100", "NO_COLOR": "1", "TERM": "dumb"},
+        env=os.environ | {"COLUMNS": str(WIDTH), "NO_COLOR": "1", "TERM": "dumb"},
     )
     if done.returncode == 0:
         raise RuntimeError(f"{case.command} did not fail")
     if "Traceback" in done.stderr:
         raise RuntimeError(f"{case.command} fell over:\n{done.stderr}")
     said = _without_progress(done.stderr)
-    return f"### {case.title}\n\n```console\n$ {case.command}\n{said}\n```\n\nExit code {done.returncode}.\n"
+    shown = f"```console\n$ {case.command}\n{said}\n```"
+    return f"### {case.title}\n\n{shown}\n\nExit code {done.returncode}.\n"
 
 
 def _without_progress(text: str) -> str:
@@ -296,14 +303,19 @@ def _without_progress(text: str) -> str:
     return "\n".join(folded for line in lines for folded in _folded(line))
 
 
-def _folded(line: str, width: int = 96) -> list[str]:
-    lines = [""]
-    for word in line.split(" "):
-        if lines[-1].strip() and len(lines[-1]) + 1 + len(word) > width:
-            lines.append(" " * (len(line) - len(line.lstrip()) + 2) + word)
-        else:
-            lines[-1] += (" " if lines[-1] else "") + word if word else " "
-    return lines
+def _folded(line: str) -> list[str]:
+    """Break a line that is long, unless it is part of a box."""
+    if line[0] in "╭│╰":
+        return [line]
+    indent = " " * (len(line) - len(line.lstrip()))
+    return textwrap.wrap(
+        line.strip(),
+        WIDTH,
+        initial_indent=indent,
+        subsequent_indent=indent + "  ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from slidemask.io.open import open_slide
 
 MPP = 1.17  # by benchmarks/estimate_mpp.py
 SIDE = 224
+QUILTS = (("plain", 36, 1.0), ("dense", 26, 0.05))
 LARGEST_SHARE = 0.98  # fields that are labelled throughout show no border to learn
 PHANTOMS = 4
 PHANTOM = PhantomSettings(
@@ -68,9 +69,12 @@ def _quilts(cases: tuple[Case, ...], out: Path) -> list[Case]:
     rows = []
     for case in cases:
         picture = _picture(case)
-        sewn = quilt(picture, stroma(picture, _labels(case)), SIDE, rng, patch=36)
-        if sewn is not None:
-            name = f"{case.group}-{case.slide.stem}.png"
+        background = stroma(picture, _labels(case))
+        for kind, patch, densest in QUILTS:
+            sewn = quilt(picture, background, SIDE, rng, patch=patch, densest=densest)
+            if sewn is None:
+                continue
+            name = f"{kind}-{case.group}-{case.slide.stem}.png"
             write_picture_pair(sewn, folders[0] / name, folders[1] / name)
             rows.append(
                 replace(case, slide=folders[0] / name, annotations=folders[1] / name,

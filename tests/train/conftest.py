@@ -1,6 +1,6 @@
 """A task that is learned in seconds: dark discs on light ground."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -41,18 +41,29 @@ def disc_parts(tmp_path_factory: pytest.TempPathFactory) -> Parts:
 def make_task(disc_parts: Parts) -> MakeTask:
     """Build a task with fresh weights; keywords are of `Schedule`."""
 
-    def make(model: ModelSpec | None = None, **schedule: Any) -> Task:
+    def make(
+        model: ModelSpec | None = None, *, augment: Augment | None = None, **schedule: Any
+    ) -> Task:
         told = {"epochs": 4, "batch": 4, "learning_rate": 1e-2, "precision": "fp32"} | schedule
         settings = Schedule.model_validate(told)
         torch.manual_seed(0)
         segmenter = Segmenter(model or ModelSpec(width=3, depth=1), 1)
-        training = TrainingLoader(disc_parts[0], settings.batch, augment=Augment())
+        training = TrainingLoader(disc_parts[0], settings.batch, augment=augment or Augment())
         validation = ValidationLoader(disc_parts[1], 4)
         return Task(
             segmenter, GLAND.names, LossSpec(), settings, Selection(), training, validation
         )
 
     return make
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Networks this small are slower on two threads, and crawl beside other work."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture

@@ -16,7 +16,10 @@ class Settings(BaseModel):
     2.0
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    # Defaults are validated too: 4000 for a float becomes 4000.0, as it is when read back from TOML.
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True
+    )
 
 
 def digest(value: Settings | dict[str, Any]) -> str:

@@ -30,7 +30,13 @@ def stroma(picture: Rgb, labels: Labels, margin_px: int = 4) -> Mask:
 
 
 def quilt(
-    picture: Rgb, background: Mask, side: int, rng: np.random.Generator, *, patch: int = 44
+    picture: Rgb,
+    background: Mask,
+    side: int,
+    rng: np.random.Generator,
+    *,
+    patch: int = 44,
+    densest: float = 1.0,
 ) -> Rgb | None:
     """Sew a (side, side) field from patches of a picture's background.
 
@@ -46,6 +52,9 @@ def quilt(
         Draws places, patches and borders.
     patch : int
         Side of the square patches.
+    densest : float
+        Share of the places that are used, the darkest: 0.1 gives fields as dense as a lymphoid
+        follicle where the stroma holds lymphocytes.
 
     Returns
     -------
@@ -55,6 +64,10 @@ def quilt(
     rows, columns = _places(background, patch)
     if len(rows) < FEWEST_PLACES:
         return None
+    if densest < 1:
+        grey = cv2.boxFilter(picture.mean(axis=2), -1, (patch, patch), anchor=(0, 0))[rows, columns]
+        chosen = np.argsort(grey, kind="stable")[: max(FEWEST_PLACES, round(densest * len(rows)))]
+        rows, columns = rows[chosen], columns[chosen]
     centres = _centres(side, patch, rng)
     shares = _shares(centres, side, rng)
     total = np.zeros((side, side, 3), np.float32)

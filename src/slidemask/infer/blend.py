@@ -20,12 +20,21 @@ class Blend(Settings):
     augmentation : {"none", "flips", "all"}
         Mean over the tile as it is, its four flips, or all eight flips and quarter turns.
     batch : int
-        Tiles a forward pass.
+        Tiles a forward pass; 0 = what suits the device: 1 on the CPU, whose caches and memory
+        more of them only strain, 8 elsewhere.
     """
 
     window: Literal["ramp", "flat"] = "ramp"
     augmentation: Literal["none", "flips", "all"] = "none"
-    batch: int = Field(default=4, ge=1)
+    batch: int = Field(default=0, ge=0)
+
+    def batch_on(self, device: str) -> int:
+        """Tiles a forward pass on "cpu", "cuda:0" or the like.
+
+        >>> Blend().batch_on("cpu"), Blend().batch_on("cuda:0"), Blend(batch=3).batch_on("cpu")
+        (1, 8, 3)
+        """
+        return self.batch or (1 if device == "cpu" else 8)
 
 
 def weights(tile: int, stride: int, window: str) -> NDArray[np.float32]:
@@ -60,6 +69,7 @@ class Ring:
         self._sum = np.zeros((classes, tile, width), np.float32)
         self._weight = np.zeros((tile, width), np.float32)
         self._width = width
+        self._empty = True
 
     def add(self, probs: Probs, x: int, weight: NDArray[np.float32]) -> None:
         """Add one tile's (K, tile, tile) foreground probabilities at column `x`."""
@@ -67,17 +77,23 @@ class Ring:
         weight = weight[:, : end - x]
         self._sum[:, :, x:end] += probs[:, :, : end - x] * weight
         self._weight[:, x:end] += weight
+        self._empty = False
 
     def flush(self, rows: int) -> Quantised:
         """Return the first `rows` rows, finished, and move the rest up.
 
         Where no tile was, everything is background.
         """
+        share = self._sum[:, :rows]
+        finished = np.zeros(share.shape, np.uint8)
+        if self._empty:  # glass, as most of a large slide
+            return finished
         seen = self._weight[:rows]
-        share = np.divide(
-            self._sum[:, :rows], seen, out=np.zeros_like(self._sum[:, :rows]), where=seen > 0
-        )
+        np.divide(share, seen, out=share, where=seen > 0)  # in place: these rows are done with
+        share *= 255
+        finished[:] = np.rint(share, out=share)
         for array in (self._sum, self._weight):
-            array[..., :-rows, :] = array[..., rows:, :].copy() if rows < array.shape[-2] else 0
+            array[..., :-rows, :] = array[..., rows:, :] if rows < array.shape[-2] else 0
             array[..., -rows:, :] = 0
-        return np.rint(share * 255).astype(np.uint8)
+        self._empty = not self._weight.any()
+        return finished

@@ -44,6 +44,11 @@ class Job:
     source: str = ""
 
     @property
+    def batch(self) -> int:
+        """Tiles a forward pass."""
+        return self.blend.batch_on(str(self.bundle.device))
+
+    @property
     def identity(self) -> dict[str, object]:
         """What must be equal for a half-done result to be taken up."""
         grid = self.tiles.grid
@@ -57,7 +62,7 @@ class Job:
             "downsample": grid.downsample,
             "kept": hashlib.sha256(self.tiles.kept.tobytes()).hexdigest()[:16],
             "filters": self.bundle.info.filters.model_dump(mode="json"),
-            "blend": self.blend.model_dump(mode="json"),
+            "blend": self.blend.model_dump(mode="json") | {"batch": self.batch},
         }
 
 
@@ -109,7 +114,7 @@ class _Run:
 
     def go(self, threads: int) -> None:
         job, grid = self._job, self._job.tiles.grid
-        groups = batches_in_order(job.tiles, self._row, job.blend.batch)
+        groups = batches_in_order(job.tiles, self._row, job.batch)
         batches = read_ahead(
             job.slide, groups, grid.downsample, job.bundle.info.filters, threads=threads
         )

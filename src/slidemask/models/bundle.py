@@ -139,7 +139,7 @@ def save_bundle(
     beside = output_folder(folder.with_name(f".{folder.name}.part"))
     state = {key: _compact(value) for key, value in segmenter.state_dict().items()}
     with written_whole(beside / "weights.safetensors") as path:
-        safetensors.torch.save_file(state, path)
+        path.write_bytes(safetensors.torch.save(state))
     write_json(beside / "bundle.json", info.model_dump(mode="json"))
     write_text(beside / "card.md", card)
     write_json(beside / "scores.json", dict(scores))

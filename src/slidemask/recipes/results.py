@@ -15,6 +15,7 @@ from slidemask.base.files import sha256, write_json, write_text
 from slidemask.base.record import machine, peak_memory_mb, versions
 from slidemask.base.stages import Stages
 from slidemask.base.types import Labels
+from slidemask.geometry.components import slabs
 from slidemask.infer.prediction import Prediction
 from slidemask.io.geojson import write_geojson
 from slidemask.io.maskfile import MaskFile, open_mask
@@ -27,7 +28,7 @@ from slidemask.post.vectorise import simplify, vectorise
 from slidemask.tiles.select import TileSet
 
 SUMMARY = "summary.json"
-BAND_ROWS = 1024
+BAND_ROWS = 512
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,8 @@ def _write_polygons(whole: Segmented, mask: MaskFile, path: Path) -> dict[str, d
     def bands() -> Iterator[tuple[int, Labels]]:
         for top in range(0, mask.size.height, BAND_ROWS):
             rows = mask.rows(top, min(BAND_ROWS, mask.size.height - top))
-            pixels[:] += np.bincount(rows.ravel(), minlength=256)
+            for some in slabs(rows.shape):  # bincount makes 8 bytes of each pixel
+                pixels[:] += np.bincount(rows[some].ravel(), minlength=256)
             yield top, rows
 
     downsample = whole.prediction.downsample
