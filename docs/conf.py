@@ -2,6 +2,8 @@
 
 import sys
 from pathlib import Path
+from types import GenericAlias
+from typing import Any
 
 from sphinx.application import Sphinx
 
@@ -27,7 +29,8 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # the docstrings say types, with shapes and units
 autodoc_default_options = {"members": True, "exclude-members": "model_config"}
 numpydoc_show_class_members = False
-numpydoc_validation_checks = {"GL06", "GL07", "PR02", "RT03"}
+numpydoc_validation_checks = {"GL06", "GL07", "PR02"}  # not RT03: a shape often says it all
+numpydoc_validation_exclude = {r"\.KDTree$"}  # imported
 myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 3
 
@@ -55,6 +58,12 @@ sphinx_gallery_conf = {
 }
 
 
+def skip_alias(_app: Sphinx, *member: Any) -> bool | None:
+    """Leave out names for array types: autodoc takes them for classes, and falls over."""
+    return True if isinstance(member[2], GenericAlias) else None
+
+
 def setup(app: Sphinx) -> None:
     """Write the pages that follow from the code before Sphinx looks for sources."""
     write_pages(Path(app.srcdir) / "generated")
+    app.connect("autodoc-skip-member", skip_alias)

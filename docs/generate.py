@@ -56,7 +56,18 @@ def room_page(room: str) -> Iterator[str]:
     for path in sorted((PACKAGE / room).rglob("*.py")):
         if path.stem != "__init__":
             name = ".".join(("slidemask", *path.relative_to(PACKAGE).with_suffix("").parts))
-            yield from (f"## {name}", "", "```{eval-rst}", f".. automodule:: {name}", "```", "")
+            yield from (f"## {name}", "")
+            yield from _aliases() if name == "slidemask.base.types" else _reference(name)
+
+
+def _reference(module: str) -> Iterator[str]:
+    yield from ("```{eval-rst}", f".. automodule:: {module}", "```", "")
+
+
+def _aliases() -> Iterator[str]:
+    """Yield names for arrays as they stand in the source, where each has its line of meaning."""
+    source = (PACKAGE / "base" / "types.py").read_text(encoding="utf-8")
+    yield from ("```python", source[source.index("Rgb:") :].strip(), "```", "")
 
 
 def _parts(kind: type[BaseModel], prefix: str) -> Iterator[str]:

@@ -101,7 +101,7 @@ def test_every_fault_is_told_at_once_and_none_at_length(path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "words"),
-    [("name = \n", "line 1"), (TEXT + "[tiling]\n", "Cannot declare"), ("name = 'a'\nb", "line 2")],
+    [("name = \n", "line 1"), (TEXT + "[tiling]\n", "Cannot declare"), ("name = 'a'\nb\n", "line 2")],
 )
 def test_broken_toml_names_the_place(path: Path, text: str, words: str) -> None:
     path.write_text(text)

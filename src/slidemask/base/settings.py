@@ -16,7 +16,7 @@ class Settings(BaseModel):
     2.0
     """
 
-    # Defaults are validated too: 4000 for a float becomes 4000.0, as it is when read back from TOML.
+    # Defaults are validated too: 4000 for a float is 4000.0 then, as when it is read from TOML.
     model_config = ConfigDict(
         frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True
     )

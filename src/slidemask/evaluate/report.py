@@ -1,5 +1,6 @@
 """Reports: one HTML file each, with all that it shows inside it, no scripts, no network."""
 
+import os
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -142,7 +143,7 @@ def _slide_view(number: int, summary: Summary, out: Path, longest_px: int) -> di
         "total_s": total,
         "stages": stacked(seconds, total),
         "overlapping": total is not None and sum(v or 0 for v in seconds.values()) > 1.01 * total,
-        "links": {kind: quote(f"{folder}/{name}") for kind, name in files.items()},
+        "links": {kind: quote(os.fsencode(f"{folder}/{name}")) for kind, name in files.items()},
         "picture": embedded(out / folder / preview, longest_px) if preview else None,
     }
 

@@ -24,6 +24,7 @@ from slidemask.io.source import PerThread, flattened
 from slidemask.io.tiffmpp import tiff_pixel_size
 
 # What is wrong with a file is said once, in the error; tifffile's log lines would repeat it.
+logging.getLogger("tifffile").propagate = False
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
 OURS = {None, "generic-tiff", "aperio"}

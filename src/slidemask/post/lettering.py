@@ -55,8 +55,14 @@ def round_scale_bar(longest_px: float, mpp: float) -> ScaleBar:
 
 def text_width(text: str, size: int, weight: int = 400) -> int:
     """Return the width in pixels of a line of text."""
-    _, _, width, _ = cv2.getTextSize((0, 0), text, (0, 0), cv2.FontFace("sans"), size, weight)
+    face = cv2.FontFace("sans")
+    _, _, width, _ = cv2.getTextSize((0, 0), _writable(text), (0, 0), face, size, weight)
     return width
+
+
+def _writable(text: str) -> str:
+    """Replace what is no character (bytes of a file name that is no UTF-8): OpenCV crashes on it."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def write_words(
@@ -82,7 +88,8 @@ def write_words(
     weight : int
         400 regular, 600 semibold.
     """
-    cv2.putText(picture, text, origin, colour, cv2.FontFace("sans"), size, weight)
+    face = cv2.FontFace("sans")
+    cv2.putText(picture, _writable(text), origin, colour, face, size, weight)
     return text_width(text, size, weight)
 
 

@@ -1,12 +1,16 @@
 """What a segmentation would do and cost, before any network runs."""
 
+import copy
+import statistics
 import time
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from slidemask.base.record import peak_memory_mb
 from slidemask.io.slide import Slide
 from slidemask.models.bundle import Bundle
 from slidemask.models.segmenter import Segmenter
@@ -14,10 +18,25 @@ from slidemask.recipes.segment import Use
 from slidemask.tiles.grid import lay_grid
 from slidemask.tiles.select import TileSet, select
 
-PROGRAM_MB = 650
-"""What Python, torch and the readers take before the first tile (measured on Linux)."""
-LIVE_OUTPUTS = 4
-"""Tensors as large as the network's largest that are alive together: input, output, two skips."""
+CACHED_BYTES = 192 << 20
+"""What readers keep of decoded tiles."""
+LIVE_OUTPUTS = 5
+"""Tensors as large as the network's largest that are alive together: inputs, outputs, skips
+(measured: 4.4 for U-Net over MobileNetV2)."""
+AFTERWARDS_MB = 130
+"""What libraries for outlines and pictures and the readers' threads take (measured on Linux)."""
+REST_S, REST_S_PER_MEGAPIXEL = 3.0, 0.1
+"""Tissue, outlines, preview; and what goes over the whole canvas: cleaning, writing, vectorising."""
+
+
+class Cost(NamedTuple):
+    """What one tile asks of the machine."""
+
+    operations: float
+    moved: float
+    """Bytes that layers read and write."""
+    largest: float
+    """Bytes of the largest output."""
 
 
 @dataclass(frozen=True)
@@ -33,9 +52,11 @@ class Plan:
     level_downsample : float
         Level-0 pixels per pixel of that level.
     seconds : float
-        Expected time of the network, from its operations and this machine's speed at convolutions.
+        Expected time. The network's is that of its multiplications, at this machine's speed in a
+        3 x 3 convolution, and of the bytes between its layers, at the speed of a layer that
+        does hardly anything else; both speeds are measured in half a second.
     memory_mb : float
-        Expected peak memory.
+        Expected peak memory: what this process has now, and what a run will add.
     gigaflop_per_tile : float
         Floating point operations of one tile, times 10**-9.
     """
@@ -68,53 +89,76 @@ class Plan:
 
 def plan(slide: Slide, bundle: Bundle, use: Use) -> Plan:
     """Lay the grid, find the tissue, and estimate; reads one small picture and no tile."""
+    before = peak_memory_mb()
     grid = lay_grid(slide, use.tiling)
     tiles = select(slide, grid, use.filters)
     level = max(
         i for i, d in enumerate(slide.downsamples) if i == 0 or d <= grid.downsample * 1.001
     )
     views = {"none": 1, "flips": 4, "all": 8}[use.blend.augmentation]
-    operations, largest = _cost(bundle.segmenter, grid.tile)
-    seconds = len(tiles) * views * operations / _operations_per_second(bundle.device)
-    classes = len(bundle.info.classes.names)
-    ring = classes * grid.tile * grid.canvas.width * 4
-    on_host = 0 if bundle.device.type == "cuda" else LIVE_OUTPUTS * largest * use.blend.batch
-    memory = PROGRAM_MB + (2 * ring + on_host) / 1e6
-    return Plan(tiles, level, slide.downsamples[level], seconds, memory, operations / 1e9)
+    cost = _cost(bundle.segmenter, grid.tile)
+    tile_seconds = _seconds(cost, bundle.device)
+    canvas_mp = grid.canvas.width * grid.canvas.height / 1e6
+    seconds = len(tiles) * views * tile_seconds + REST_S + REST_S_PER_MEGAPIXEL * canvas_mp
+    return Plan(
+        tiles,
+        level,
+        slide.downsamples[level],
+        seconds,
+        before + _added_mb(slide, bundle, use, largest=cost.largest),
+        cost.operations / 1e9,
+    )
 
 
-def _cost(segmenter: Segmenter, tile: int) -> tuple[float, float]:
-    """Return operations of one tile, and bytes of its largest layer; only shapes are computed."""
-    largest = 0.0
+def _added_mb(slide: Slide, bundle: Bundle, use: Use, *, largest: float) -> float:
+    """Return what reading, network and blending hold together, in MB."""
+    grid = lay_grid(slide, use.tiling)
+    ring = len(bundle.info.classes.names) * grid.tile * grid.canvas.width * 4
+    on_host = 0.0
+    if bundle.device.type == "cpu":
+        on_host = LIVE_OUTPUTS * largest * use.blend.batch_on("cpu")
+    pixels = 3 * slide.size.width * slide.size.height / grid.downsample**2
+    return AFTERWARDS_MB + (min(CACHED_BYTES, pixels) + 1.3 * ring + on_host) / 1e6
 
-    def note(_module: nn.Module, _inputs: object, output: object) -> None:
-        nonlocal largest
-        if isinstance(output, torch.Tensor):
-            largest = max(largest, 4.0 * output.numel())
 
-    shapes = _on_meta(segmenter)
-    hooks = [module.register_forward_hook(note) for module in shapes.modules()]
+def _cost(segmenter: Segmenter, tile: int) -> Cost:
+    """Count what one tile costs; only shapes are computed, no pixel."""
+    largest = moved = 0.0
+
+    def note(module: nn.Module, inputs: tuple[object, ...], output: object) -> None:
+        nonlocal largest, moved
+        sizes = [4.0 * t.numel() for t in (*inputs, output) if isinstance(t, torch.Tensor)]
+        largest = max(largest, *sizes)
+        if not any(True for _ in module.children()):
+            moved += sum(sizes)
+
+    shapes = copy.deepcopy(segmenter).to("meta").eval()
+    for module in shapes.modules():
+        module.register_forward_hook(note)
     with torch.inference_mode(), FlopCounterMode(display=False) as counter:
         shapes(torch.empty(1, tile, tile, 3, dtype=torch.uint8, device="meta"))
-    for hook in hooks:
-        hook.remove()
-    return float(counter.get_total_flops()), largest
+    return Cost(float(counter.get_total_flops()), moved, largest)
 
 
-def _on_meta(segmenter: Segmenter) -> Segmenter:
-    import copy
-
-    return copy.deepcopy(segmenter).to("meta").eval()
-
-
-def _operations_per_second(device: torch.device, side: int = 256, channels: int = 32) -> float:
-    """Time a 3 x 3 convolution, the work that networks consist of."""
-    layer = nn.Conv2d(channels, channels, 3, padding=1).to(device)
+def _seconds(cost: Cost, device: torch.device, side: int = 256, channels: int = 32) -> float:
+    """Return the seconds of one tile, from two layers that are timed on this machine."""
     image = torch.rand(1, channels, side, side, device=device).to(memory_format=torch.channels_last)
+    convolution = nn.Conv2d(channels, channels, 3, padding=1).to(device)
+    convolve = _timed(convolution, image)
+    move = _timed(nn.BatchNorm2d(channels).to(device).eval(), image)
+    moved = 2 * 4 * image.numel()
+    multiplied = 2 * 9 * channels**2 * side**2
+    at_once = max(1e-9, convolve - move)  # the convolution moves its bytes too
+    return cost.operations / multiplied * at_once + cost.moved / moved * move
+
+
+def _timed(layer: nn.Module, image: torch.Tensor) -> float:
+    """Return the median seconds of a layer in a fifth of a second."""
+    times: list[float] = []
     with torch.inference_mode():
         layer(image)
-        began, rounds = time.perf_counter(), 0
-        while time.perf_counter() - began < 0.2:
-            float(layer(image)[0, 0, 0, 0])
-            rounds += 1
-    return 2 * 9 * channels**2 * side**2 * rounds / (time.perf_counter() - began)
+        while sum(times) < 0.2:
+            began = time.perf_counter()
+            float(layer(image)[0, 0, 0, 0])  # waits for a device
+            times.append(time.perf_counter() - began)
+    return statistics.median(times)

@@ -29,7 +29,7 @@ T = TypeVar("T", bound=BaseModel)
 
 
 class Recipe(Settings):
-    """All settings of one method; each room gets its own part.
+    """All settings of one method; each room gets its own part, which its own class describes.
 
     Parameters
     ----------
@@ -40,8 +40,6 @@ class Recipe(Settings):
     tiling, whole : Tiling
         How training tiles are cut, and how whole slides are (the same, unless said otherwise: a
         larger tile has less margin to compute twice).
-    others
-        See the part's own class.
     """
 
     name: str
@@ -79,6 +77,8 @@ def load_recipe(name: str | Path, changes: Sequence[str] = ()) -> Recipe:
     path = _find(name)
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"Recipe {path} cannot be read ({error.strerror or error}).") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"Recipe {path} is not valid TOML: {error}.") from error
     for change in changes:
@@ -88,7 +88,14 @@ def load_recipe(name: str | Path, changes: Sequence[str] = ()) -> Recipe:
 
 def write_recipe(recipe: Recipe) -> str:
     """Return the resolved recipe as TOML."""
-    return tomli_w.dumps(recipe.model_dump(mode="json", exclude_none=True))
+    return tomli_w.dumps(_without_none(recipe.model_dump(mode="json")))
+
+
+def _without_none(value: Any) -> Any:  # noqa: ANN401 - whatever JSON can hold
+    """Leave out what TOML cannot say; pydantic's `exclude_none` drops `tissue = false` too."""
+    if isinstance(value, dict):
+        return {key: _without_none(item) for key, item in value.items() if item is not None}
+    return [_without_none(item) for item in value] if isinstance(value, list) else value
 
 
 def checked(kind: type[T], table: Mapping[str, Any], where: str) -> T:
@@ -135,6 +142,8 @@ def apply_change(table: dict[str, Any], change: str) -> None:
 
 def _explain(kind: type[BaseModel], detail: ErrorDetails) -> str:
     where = ".".join(str(part) for part in detail["loc"])
+    if detail["type"] == "missing":
+        return f"{where}: it must be given"
     if detail["type"] != "extra_forbidden":
         return f"{where}: {detail['msg'].removeprefix('Value error, ')} (got {detail['input']!r})"
     valid = list(_fields_at(kind, detail["loc"][:-1]))

@@ -23,6 +23,7 @@ from slidemask.io.pyramid import write_label_pyramid, write_probability_pyramid
 from slidemask.io.slide import Slide
 from slidemask.models.bundle import Bundle
 from slidemask.post.clean import Post, clean, labels_of
+from slidemask.post.ink import without_ink
 from slidemask.post.preview import thumbnail, write_preview
 from slidemask.post.vectorise import simplify, vectorise
 from slidemask.tiles.select import TileSet
@@ -94,7 +95,8 @@ def write_summary_table(out: Path, rows: list[dict[str, Any]]) -> None:
 
 def _write_mask(whole: Segmented, path: Path) -> None:
     def labels() -> Iterator[tuple[int, Labels]]:
-        return labels_of(whole.prediction.bands(), whole.post.threshold)
+        bands = labels_of(whole.prediction.bands(), whole.post.threshold)
+        return without_ink(bands, whole.tiles.tissue, whole.prediction.downsample)
 
     canvas, classes = whole.prediction.canvas, whole.bundle.info.classes
     bands = clean(labels, canvas.width, whole.post, whole.mpp)

@@ -1,7 +1,9 @@
 """The main job: slides and a bundle in, a result folder for each slide out."""
 
 import shutil
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -73,7 +75,7 @@ def use_of(bundle: Bundle, changes: Sequence[str] = ()) -> Use:
     table: dict[str, Any] = {
         "tiling": info.tiling.model_dump(exclude_none=True),
         "filters": info.filters.model_dump(),
-        **info.use,
+        **deepcopy(info.use),
     }
     for change in changes:
         apply_change(table, change)
@@ -116,6 +118,9 @@ def segment(
             state = segment_slide(case, bundle, use, folder, options=options)
         except SlidemaskError as error:
             yield Outcome(case.slide, folder, "failed", str(error))
+        except (OSError, MemoryError, RuntimeError) as error:  # a lost disk, a full GPU
+            note = f"{type(error).__name__}: {error}"
+            yield Outcome(case.slide, folder, "failed", note)
         else:
             yield Outcome(case.slide, folder, state)
 
@@ -134,10 +139,13 @@ def segment_slide(case: Case, bundle: Bundle, use: Use, folder: Path, *, options
             }
         )
         if _is_finished(folder, digest_of_job, options):
+            shutil.rmtree(folder / WORK, ignore_errors=True)  # killed just before its end
             return "there"
         require_pixel_size(use.post, slide.mpp)
         with stages.stage("tissue"):
             tiles = select(slide, lay_grid(slide, use.tiling), use.filters)
+        for stray in folder.glob(".*.part*"):  # what a killed run was writing
+            stray.unlink()
         job = Job(slide, tiles, bundle, use.blend, source)
         prediction = predict(job, output_folder(folder) / WORK, stages, threads=options.threads)
         whole = Segmented(slide, case.slide, bundle, tiles, prediction, use.post, stages)
@@ -150,25 +158,23 @@ def segment_slide(case: Case, bundle: Bundle, use: Use, folder: Path, *, options
 
 
 def _folders(slides: Sequence[Path], out: Path) -> list[Path]:
-    """Return a folder for each slide: its stem, or with parents where slides share a stem."""
-    twice = sorted({path.name for path in slides if slides.count(path) > 1})
+    """Return a folder for each slide: its stem, or with suffix and parents where that is shared."""
+    paths = [path.resolve() for path in slides]
+    twice = sorted({path.name for path in paths if paths.count(path) > 1})
     if twice:
         raise OutputError(f"{', '.join(twice)} was given twice; name each slide once.")
-    stems = [path.stem for path in slides]
-    return [
-        out / (path.stem if stems.count(path.stem) == 1 else "-".join(_own_parts(path, slides)))
-        for path in slides
-    ]
-
-
-def _own_parts(path: Path, slides: Sequence[Path]) -> tuple[str, ...]:
-    """Return as many last parts of a path as no other slide of that stem has."""
-    parts = path.with_suffix("").parts
-    others = [other.with_suffix("").parts for other in slides if other != path]
-    return next(
-        (parts[-n:] for n in range(1, len(parts)) if all(o[-n:] != parts[-n:] for o in others)),
-        (*parts[1:-1], path.name),
-    )
+    names = [path.stem for path in paths]
+    for depth in range(1, max((len(path.parts) for path in paths), default=0)):
+        count = Counter(name.casefold() for name in names)  # some file systems know no case
+        if max(count.values()) == 1:
+            break
+        names = [
+            name if count[name.casefold()] == 1 else "-".join(path.parts[-depth:])
+            for name, path in zip(names, paths, strict=True)
+        ]
+    if len({name.casefold() for name in names}) < len(names):
+        raise OutputError("The slides' names cannot be told apart; segment them into two folders.")
+    return [out / name for name in names]
 
 
 def _fingerprint(path: Path) -> str:
@@ -185,7 +191,13 @@ def _is_finished(folder: Path, job: str, options: Options) -> bool:
         return False
     if not (folder / SUMMARY).exists():
         return False
-    if read_summary(folder)["job"] != job:
+    summary = read_summary(folder)
+    if options.probability and "probability" not in summary["files"]:
+        raise OutputError(
+            f"{folder} holds a result without a probability map. "
+            "Choose another --out, or pass --overwrite to make it again with one."
+        )
+    if summary["job"] != job:
         raise OutputError(
             f"{folder} holds a result of another slide, model or other settings. "
             "Choose another --out, or pass --overwrite to replace it."

@@ -15,7 +15,7 @@ from slidemask.base.files import output_folder, write_text
 from slidemask.base.record import machine, versions
 from slidemask.base.settings import digest
 from slidemask.data.case import PARTS, Case
-from slidemask.data.cohort import write_cohort
+from slidemask.data.cohort import read_cohort, write_cohort
 from slidemask.data.loader import TrainingLoader, ValidationLoader
 from slidemask.data.source import TileSource, lay_tiles
 from slidemask.data.split import Parts, split_cases
@@ -30,6 +30,11 @@ from slidemask.train.loop import Task, fit
 from slidemask.train.validation import classes_of
 
 SAMPLES = 8
+WRITTEN = (
+    "bundle", "cohort.csv", "curves.png", "history.csv", "last.safetensors", "samples.png",
+    "tensorboard", "recipe.toml",
+)  # fmt: skip
+"""What a run leaves in its folder; the recipe, which marks it as a run's, goes last."""
 
 
 @dataclass(frozen=True)
@@ -54,18 +59,19 @@ def train(
     CohortError, LeakError
         If a part is empty, or patients or files stand on both sides.
     OutputError
-        If `run` holds another recipe's run.
+        If `run` holds a run of another recipe or on other cases.
     """
     parts = split_cases(cases, recipe.split)
     for part in PARTS[:2]:
         if not parts[part]:
             raise CohortError(f"No case in the {part} part; change the split or the split column.")
-    _claim(run, recipe, overwrite=overwrite)
-    write_cohort(run / "cohort.csv", _labelled(parts))
+    where, labelled = choose_device(device), _labelled(parts)
+    _claim(run, recipe, labelled, overwrite=overwrite)
     torch.manual_seed(recipe.schedule.seed)
     segmenter = Segmenter(recipe.model, len(recipe.classes.classes))
     task = _task(recipe, parts, segmenter, workers)
-    where = choose_device(device)
+    write_text(run / "recipe.toml", write_recipe(recipe))  # from here on the folder is this run's
+    write_cohort(run / "cohort.csv", labelled)
 
     def keep(progress: Progress) -> None:
         info = _info(recipe, parts, progress)
@@ -81,18 +87,49 @@ def train(
     return Trained(run, progress, stopped_early or progress.epoch >= recipe.schedule.epochs)
 
 
-def _claim(run: Path, recipe: Recipe, *, overwrite: bool) -> None:
-    """Make the run's folder, or make sure that it is this recipe's own."""
-    kept = run / "recipe.toml"
+def _claim(run: Path, recipe: Recipe, cases: Sequence[Case], *, overwrite: bool) -> None:
+    """Make the run's folder, or make sure that it is this very run's own."""
+    kept, manifest = run / "recipe.toml", run / "cohort.csv"
     if overwrite and kept.exists():
-        shutil.rmtree(run)
+        _remove(run)
     output_folder(run)
     if kept.exists() and digest(load_recipe(kept)) != digest(recipe):
         raise OutputError(
             f"{run} holds a run of other settings (its recipe.toml differs). "
             "Choose another --out, or pass --overwrite to start again."
         )
-    write_text(kept, write_recipe(recipe))
+    if manifest.exists() and _resolved(read_cohort(manifest)) != _resolved(cases):
+        raise OutputError(
+            f"{run} holds a run on other cases (its cohort.csv differs). "
+            "Choose another --out, or pass --overwrite to start again."
+        )
+
+
+def _remove(run: Path) -> None:
+    """Remove what a run wrote and nothing else."""
+    kept = run / "recipe.toml"
+    if kept.read_text(encoding="utf-8") != write_recipe(load_recipe(kept)):
+        raise OutputError(
+            f"{kept} was not written by a run of this version, so nothing in its folder is "
+            "replaced. Choose another --out."
+        )
+    for name in WRITTEN:
+        path = run / name
+        if path.is_dir():
+            shutil.rmtree(path)
+        path.unlink(missing_ok=True)
+
+
+def _resolved(cases: Sequence[Case]) -> list[Case]:
+    """Return the cases with paths that can be compared."""
+    return [
+        replace(
+            case,
+            slide=case.slide.resolve(),
+            annotations=case.annotations and case.annotations.resolve(),
+        )
+        for case in cases
+    ]
 
 
 def _labelled(parts: Parts) -> list[Case]:

@@ -81,6 +81,8 @@ class TissueMask:
         True on tissue.
     downsample : float
         Level-0 pixels per mask pixel.
+    ink : (H, W) bool, optional
+        True on pen marks; None where none was found or looked for.
 
     Examples
     --------
@@ -93,6 +95,7 @@ class TissueMask:
 
     mask: Mask
     downsample: float
+    ink: Mask | None = None
 
     def share(self, box: Box) -> float:
         """Return the share of `box` that is tissue, of the part of it inside the slide."""
@@ -148,11 +151,12 @@ def find_tissue(slide: Slide, settings: TissueFilter | None = None) -> TissueMas
     white = _glass(picture)
     score, found = _features(_smooth(picture, slide.mpp, um_per_px), white)
     tissue = score > _threshold(score, settings)
-    if settings.pens:
-        tissue = _without_pens(tissue, found, settings, um_per_px)
+    ink = _ink(found, settings, um_per_px) if settings.pens else None
+    if ink is not None:
+        tissue = _without_pens(tissue, ink, um_per_px)
     mask = _tidy(tissue, settings, um_per_px)
     log.debug("%s: tissue on %.1f %% of the slide", slide.id, 100 * mask.mean())
-    return TissueMask(mask, downsample)
+    return TissueMask(mask, downsample, ink)
 
 
 def picture_downsample(slide: Slide, settings: TissueFilter) -> float:
@@ -213,16 +217,17 @@ def _threshold(score: NDArray[np.uint8], settings: TissueFilter) -> float:
     return float(np.clip(otsu, low, high))
 
 
-def _without_pens(
-    tissue: Mask, found: tuple[Ink, ...], settings: TissueFilter, um_per_px: float
-) -> Mask:
-    """Take strokes, their blurred edge, and slivers that lie wholly beside ink out of `tissue`."""
+def _ink(found: tuple[Ink, ...], settings: TissueFilter, um_per_px: float) -> Mask | None:
+    """Return all strokes with their blurred edge, or None where there is none."""
     least, reach = settings.min_pen_um2 / um_per_px**2, round(PEN_FADE_UM / um_per_px)
     ink = np.logical_or.reduce([strokes(one, least, reach) for one in found])
-    if not ink.any():
-        return tissue
-    left = tissue & ~widened(ink, PEN_EDGE_UM / um_per_px)
-    far = left & ~widened(ink, PEN_SLIVER_UM / um_per_px)
+    return widened(ink, PEN_EDGE_UM / um_per_px) if ink.any() else None
+
+
+def _without_pens(tissue: Mask, ink: Mask, um_per_px: float) -> Mask:
+    """Take ink, and slivers that lie wholly beside it, out of `tissue`."""
+    left = tissue & ~ink
+    far = left & ~widened(ink, (PEN_SLIVER_UM - PEN_EDGE_UM) / um_per_px)
     count, numbers = cv2.connectedComponents(left.view(np.uint8), connectivity=8)
     parts = np.asarray(numbers, np.int32)
     reaching = np.zeros(count, bool)

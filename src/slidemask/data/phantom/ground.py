@@ -30,7 +30,7 @@ class Patch:
     def noise(self, scale_um: float, seed: int) -> Field:
         """Return smooth noise, (H, W).
 
-        Where it is smooth enough it is worked out on every `COARSE`th pixel and interpolated; the
+        Where it is smooth enough it is worked out on a grid of `COARSE` pixels and interpolated; the
         rim where that has no neighbours lies in the block's margin.
         """
         scale = scale_um / self.mpp

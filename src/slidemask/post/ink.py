@@ -1,0 +1,41 @@
+"""Pen marks are no tissue: nothing is found on them."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from slidemask.base.types import Labels
+from slidemask.tiles.tissue import TissueMask
+
+
+def without_ink(
+    bands: Iterator[tuple[int, Labels]], tissue: TissueMask | None, downsample: float
+) -> Iterator[tuple[int, Labels]]:
+    """Set to background what lies on a pen mark.
+
+    A tile that holds tissue is predicted as a whole, and a network that never saw ink may take it
+    for anything.
+
+    Parameters
+    ----------
+    bands : iterator of (top row, (h, W) uint8)
+        Labels of the canvas.
+    tissue : TissueMask or None
+        Its `ink` is what is erased.
+    downsample : float
+        Level-0 pixels per canvas pixel.
+    """
+    if tissue is None or tissue.ink is None:
+        yield from bands
+        return
+    ratio = downsample / tissue.downsample
+    for top, labels in bands:
+        rows = _nearest(top, labels.shape[0], ratio, tissue.ink.shape[0])
+        columns = _nearest(0, labels.shape[1], ratio, tissue.ink.shape[1])
+        yield top, np.where(tissue.ink[np.ix_(rows, columns)], np.uint8(0), labels)
+
+
+def _nearest(start: int, count: int, ratio: float, limit: int) -> np.ndarray:
+    """Return the pixels of the small mask in which the canvas pixels' centres lie."""
+    centres = (np.arange(start, start + count) + 0.5) * ratio
+    return np.minimum(centres.astype(np.intp), limit - 1)

@@ -1,0 +1,140 @@
+"""0 done, 1 some inputs failed, 2 wrong use; a message on stderr, and never a traceback."""
+
+import errno
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from journey import GLAND, disc_cases, discs, write_png
+from slidemask.data.cohort import write_cohort
+from slidemask.recipes.recipe import Recipe, write_recipe
+from slidemask.tiles.grid import Tiling
+
+Command = Callable[..., "tuple[int, str, str]"]
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a picture, a text that calls itself a slide, recipes and cohorts."""
+    monkeypatch.chdir(tmp_path)
+    write_png(tmp_path / "good.png", discs(40, 50)[0])
+    Path("text.svs").write_text("this is no slide\n")
+    Path("empty.svs").write_bytes(b"")
+    Path("empty.csv").write_text("slide,annotations\n")
+    Path("nothing.csv").write_text("")
+    Path("odd.csv").write_text("slyde,annotations\n")
+    Path("lost.csv").write_text("slide\nno such.tif\n")
+    Path("file").write_text("in place of a folder")
+    recipe = write_recipe(
+        Recipe(name="r", classes=GLAND, tiling=Tiling(tile_px=32, mpp=1.0))
+    )
+    Path("r.toml").write_text(recipe)
+    Path("misspelt.toml").write_text(recipe.replace("threshold", "treshold"))
+    Path("broken.toml").write_text("name = [")
+    write_cohort(Path("c.csv"), disc_cases(tmp_path / "d", 2, 1, side=40))
+    return tmp_path
+
+
+SEGMENT = ("-m", "MODEL", "-o", "out", "--device", "cpu")
+CASES = [
+    (1, "info no_such.svs", "no_such.svs does not exist"),
+    (1, "info text.svs", "cannot be opened as a slide"),
+    (1, "info empty.svs", "is empty"),
+    (1, "info .", "is a directory"),
+    (2, "info good.png --mpp 0", "mpp must lie in"),
+    (2, "info good.png --mpp much", "--mpp"),
+    (2, "info", "SLIDE"),
+    (2, "inof good.png", "inof"),
+    (1, "tissue text.svs", "cannot be opened"),
+    (2, "tissue good.png --out no/such/folder/t.png", "could not be written"),
+    (1, "segment no_such.svs SEGMENT", "does not exist"),
+    (1, "segment text.svs good.png --mpp 1 SEGMENT", "1 of 2 slides failed"),
+    (1, "segment . SEGMENT", "is a directory"),
+    (1, "segment good.png SEGMENT", "--mpp"),
+    (2, "segment SEGMENT", "give slides"),
+    (2, "segment good.png -m no_such_model -o out", "Model 'no_such_model' does not exist"),
+    (2, "segment good.png -m text.svs -o out", "is no bundle"),
+    (2, "segment good.png -m MODEL -o file", "cannot be written to"),
+    (2, "segment good.png -m MODEL -o file/below", "cannot be written to"),
+    (2, "segment good.png SEGMENT --set post.treshold=1", "did you mean 'threshold'"),
+    (2, "segment good.png SEGMENT --set nonsense", "key=value"),
+    (2, "segment good.png SEGMENT --set =", "there is no such key"),
+    (2, "segment good.png SEGMENT --set tiling.tile_px=0", "greater than or equal to 8"),
+    (2, "segment good.png good.png SEGMENT", "given twice"),
+    (2, "segment good.png -m MODEL -o out --device tpu", "'tpu' is not there"),
+    (2, "segment good.png -m MODEL -o out --device cpu:x", "cpu:x"),
+    (2, "segment -c empty.csv SEGMENT", "is empty"),
+    (2, "segment -c nothing.csv SEGMENT", "is empty"),
+    (2, "segment -c odd.csv SEGMENT", "did you mean 'slide'"),
+    (2, "segment -c lost.csv SEGMENT", "1 files do not exist"),
+    (2, "segment -c no_such.csv SEGMENT", "cannot be read"),
+    (2, "segment -c c.csv --split tset SEGMENT", "tset"),
+    (2, "segment -c c.csv --split test SEGMENT", "test"),
+    (2, "plan good.png -m no_such", "does not exist"),
+    (1, "plan good.png -m MODEL", "--mpp"),
+    (2, "train no_such -c c.csv -o run", "There is no recipe 'no_such'"),
+    (2, "train misspelt.toml -c c.csv -o run", "did you mean 'threshold'"),
+    (2, "train broken.toml -c c.csv -o run", "is not valid TOML"),
+    (2, "train r.toml -c empty.csv -o run", "is empty"),
+    (2, "train r.toml -c c.csv -o file", "cannot be written to"),
+    (2, "train r.toml -c c.csv -o run --set model.architecture=Unett", "Nearest: unet"),
+    (2, "train r.toml -c c.csv -o run --device gpu", "'gpu' is not there"),
+    (2, "train r.toml -c c.csv -o run --workers -1", "--workers"),
+    (2, "evaluate out -c c.csv", "have no result"),
+    (2, "evaluate out -c empty.csv", "is empty"),
+    (2, "cohort no_such", "is not a folder"),
+    (2, "cohort d/images d/labels --patient-pattern ( --out n.csv", "no regular expression"),
+    (2, "cohort d/images d/labels --table odd.csv --out n.csv", "has no column"),
+    (2, "cohort d/images d/labels --out c.csv", "exists"),
+    (2, "phantom -o ph --width 0", "width_px"),
+    (2, "phantom -o ph --width 300 --height 300 --seed -1", "seed"),
+    (2, "phantom -o ph --width 300 --height 300 --slides 0", "slides"),
+    (2, "phantom -o file --width 300 --height 300", "cannot be written"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("code", "line", "words"), CASES, ids=[case[1] for case in CASES])
+def test_wrong_input_gets_its_code_and_its_message(
+    slidemask: Command, here: Path, model: Path, code: int, line: str, words: str
+) -> None:
+    arguments = [
+        str(model) if word == "MODEL" else word
+        for part in line.split()
+        for word in (SEGMENT if part == "SEGMENT" else (part,))
+    ]
+    found, out, err = slidemask(*arguments)
+    assert found == code, err + out
+    assert words in err
+    assert "Traceback" not in err + out
+    assert not (here / "run" / "recipe.toml").exists()
+
+
+def test_a_full_disk_stops_with_its_name(
+    slidemask: Command, here: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    code, _, err = slidemask(
+        "segment", "good.png", "--mpp", 1, "-m", model, "-o", "out", "--device", "cpu"
+    )
+    assert code in {1, 2}
+    assert "No space left" in err
+
+
+def test_the_program_itself_exits_with_1_and_without_a_traceback(tmp_path: Path) -> None:
+    code = "from slidemask.apps.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "info", str(tmp_path / "Präparat 1.svs")],
+        capture_output=True, text=True, cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.startswith("Error: ")
+    assert "Präparat 1.svs does not exist" in done.stderr
+    assert "Traceback" not in done.stderr
