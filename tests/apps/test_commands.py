@@ -36,7 +36,7 @@ def test_help_and_version_come_from_the_program_and_load_no_torch() -> None:
             f"import sys; sys.argv = ['slidemask', {option!r}]\n"
             "from slidemask.apps.cli import main\n"
             "try:\n    main()\nfinally:\n"
-            "    print('loaded', {'torch', 'numpy', 'cv2', 'pydantic'} & set(sys.modules))"
+            "    print('loaded', {'torch', 'numpy', 'cv2', 'shapely'} & set(sys.modules))"
         )
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
         assert done.returncode == 0

@@ -29,9 +29,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     Path("odd.csv").write_text("slyde,annotations\n")
     Path("lost.csv").write_text("slide\nno such.tif\n")
     Path("file").write_text("in place of a folder")
-    recipe = write_recipe(
-        Recipe(name="r", classes=GLAND, tiling=Tiling(tile_px=32, mpp=1.0))
-    )
+    recipe = write_recipe(Recipe(name="r", classes=GLAND, tiling=Tiling(tile_px=32, mpp=1.0)))
     Path("r.toml").write_text(recipe)
     Path("misspelt.toml").write_text(recipe.replace("threshold", "treshold"))
     Path("broken.toml").write_text("name = [")

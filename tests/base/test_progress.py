@@ -103,7 +103,13 @@ def test_track_yields_everything_and_ends_its_line_when_work_fails(
 
 @pytest.mark.parametrize(
     ("seconds", "words"),
-    [(-1, "0 s"), (59.4, "59 s"), (59.6, "1 min 0 s"), (3599.6, "1 h 0 min"), (90_000, "25 h 0 min")],
+    [
+        (-1, "0 s"),
+        (59.4, "59 s"),
+        (59.6, "1 min 0 s"),
+        (3599.6, "1 h 0 min"),
+        (90_000, "25 h 0 min"),
+    ],
 )
 def test_durations_round_over_the_unit(seconds: float, words: str) -> None:
     assert duration(seconds) == words

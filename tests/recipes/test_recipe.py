@@ -89,7 +89,9 @@ def test_a_misspelt_key_in_a_list_is_named(path: Path) -> None:
 
 
 def test_every_fault_is_told_at_once_and_none_at_length(path: Path) -> None:
-    path.write_text('nme = "x"\n[schedule]\nepochs = -1\n[classes]\n[tiling]\ntile_px = 3\nmpp = 1\n')
+    path.write_text(
+        'nme = "x"\n[schedule]\nepochs = -1\n[classes]\n[tiling]\ntile_px = 3\nmpp = 1\n'
+    )
     with pytest.raises(SettingsError) as caught:
         load_recipe(path)
     message = str(caught.value)
@@ -101,7 +103,11 @@ def test_every_fault_is_told_at_once_and_none_at_length(path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "words"),
-    [("name = \n", "line 1"), (TEXT + "[tiling]\n", "Cannot declare"), ("name = 'a'\nb\n", "line 2")],
+    [
+        ("name = \n", "line 1"),
+        (TEXT + "[tiling]\n", "Cannot declare"),
+        ("name = 'a'\nb\n", "line 2"),
+    ],
 )
 def test_broken_toml_names_the_place(path: Path, text: str, words: str) -> None:
     path.write_text(text)
@@ -161,8 +167,9 @@ filters = st.builds(
     max_background_share=st.none() | st.floats(0, 1),
     min_std=st.none() | st.floats(0, 100),
 )
-tilings = st.builds(Tiling, tile_px=st.integers(8, 2048), overlap=st.floats(0, 0.9),
-                    mpp=st.floats(0.1, 20)) | st.builds(Tiling, longest_side_px=st.integers(1, 999))  # fmt: skip
+tilings = st.builds(
+    Tiling, tile_px=st.integers(8, 2048), overlap=st.floats(0, 0.9), mpp=st.floats(0.1, 20)
+) | st.builds(Tiling, longest_side_px=st.integers(1, 999))
 recipes = st.builds(
     Recipe,
     name=st.text(max_size=20),

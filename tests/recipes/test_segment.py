@@ -62,8 +62,7 @@ def expected_mask(path: Path, downsample: float = 1.0, mpp: float | None = None)
     with open_slide(path, mpp=mpp) as slide:
         canvas = slide.size.at(downsample)
         box = Box(0, 0, canvas.width * downsample, canvas.height * downsample)
-        dark = darkness(slide.read(box, downsample))
-    return dark
+        return darkness(slide.read(box, downsample))
 
 
 def assert_is_dark(mask: np.ndarray, dark: np.ndarray, margin: float = 0.02) -> None:
@@ -223,9 +222,13 @@ def test_changes_stay_with_the_call_that_made_them(bundle: Bundle) -> None:
 
 @pytest.mark.parametrize(
     ("change", "words"),
-    [("post.treshold=1", "did you mean 'threshold'"), ("blend=1", "blend"), ("nonsense", "key=value"),
-     ("schedule.epochs=3", "there is no such key")],
-)  # fmt: skip
+    [
+        ("post.treshold=1", "did you mean 'threshold'"),
+        ("blend=1", "blend"),
+        ("nonsense", "key=value"),
+        ("schedule.epochs=3", "there is no such key"),
+    ],
+)
 def test_settings_without_sense_stop_before_anything_is_written(
     slide: Path, bundle: Bundle, tmp_path: Path, change: str, words: str
 ) -> None:

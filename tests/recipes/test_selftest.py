@@ -17,7 +17,8 @@ def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "shipped"
 
 
-def test_all_is_well_with_a_model(shipped: Path) -> None:
+@pytest.mark.usefixtures("shipped")
+def test_all_is_well_with_a_model() -> None:
     checks = list(self_test("cpu"))
     assert [check.what for check in checks] == [
         "write a slide", "read it back", "model tiny", "segment with tiny",

@@ -50,9 +50,7 @@ def make_task(disc_parts: Parts) -> MakeTask:
         segmenter = Segmenter(model or ModelSpec(width=3, depth=1), 1)
         training = TrainingLoader(disc_parts[0], settings.batch, augment=augment or Augment())
         validation = ValidationLoader(disc_parts[1], 4)
-        return Task(
-            segmenter, GLAND.names, LossSpec(), settings, Selection(), training, validation
-        )
+        return Task(segmenter, GLAND.names, LossSpec(), settings, Selection(), training, validation)
 
     return make
 

@@ -68,9 +68,11 @@ def phantom(
     height: Annotated[int, typer.Option(help="Level-0 pixels, up to 150,000.")] = 20_000,
     mpp: Annotated[float, typer.Option(help="µm per level-0 pixel.")] = 0.5,
     tissue_share: Annotated[float, typer.Option(help="Share of the area that is tissue.")] = 0.25,
-    patients: Annotated[int, typer.Option(help="Three or more make a cohort with parts.")] = 1,
-    slides: Annotated[int, typer.Option(help="Slides of each patient of a cohort.")] = 1,
-    seed: Annotated[int, typer.Option(help="Another seed, another slide.")] = 0,
+    patients: Annotated[
+        int, typer.Option(min=1, help="Three or more make a cohort with parts.")
+    ] = 1,
+    slides: Annotated[int, typer.Option(min=1, help="Slides of each patient of a cohort.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed, another slide.")] = 0,
 ) -> None:
     """Make synthetic H&E-like slides with exact ground truth."""
     from slidemask.data.phantom.settings import PhantomSettings

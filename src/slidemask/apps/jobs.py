@@ -89,8 +89,8 @@ def train(
     trained = run_training(loaded, cases, out, device=device, workers=workers, overwrite=overwrite)
     progress = trained.progress
     if not progress.epoch:
-        typer.echo("Stopped before the first epoch ended: nothing to keep yet.")
-        raise typer.Exit(1)
+        typer.echo("Stopped before the first epoch ended: nothing to keep yet.", err=True)
+        raise typer.Exit(130)
     state = "finished" if trained.finished else "stopped; the same command goes on"
     typer.echo(
         f"{state} after epoch {progress.epoch}; best epoch {progress.best_epoch}: "
@@ -98,6 +98,8 @@ def train(
     )
     for name in ("bundle", "curves.png", "samples.png", "history.csv"):
         typer.echo(f"  {out / name}")
+    if not trained.finished:
+        raise typer.Exit(130)
 
 
 def evaluate(
@@ -107,12 +109,16 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Score results against a cohort's annotations."""
+    from slidemask.evaluate.evaluation import none_if_nan
     from slidemask.recipes.scoring import evaluate as score
 
     evaluation, report = score(results, _part(cohort, split))
     if as_json:
         show(
-            {f"{f.name} {f.class_name} ({f.average})": f.value for f in evaluation.figures},
+            {
+                f"{f.name} {f.class_name} ({f.average})": none_if_nan(f.value)
+                for f in evaluation.figures
+            },
             as_json=True,
         )
         return
@@ -171,7 +177,12 @@ def _segment(cases: "list[Case]", bundle: "Bundle", out: Path, options: "Options
 
 
 def _part(cohort: Path, split: str | None) -> "list[Case]":
+    from slidemask.data.case import PARTS
     from slidemask.data.cohort import read_cohort
 
-    cases = read_cohort(cohort)
-    return [case for case in cases if split is None or case.split == split]
+    if split is not None and split not in PARTS:
+        raise typer.BadParameter(f"--split {split!r} is none of {', '.join(PARTS)}")
+    cases = [case for case in read_cohort(cohort) if split is None or case.split == split]
+    if not cases:
+        raise typer.BadParameter(f"no case of {cohort} is in the {split} part")
+    return cases

@@ -1,8 +1,8 @@
 """Reports: one HTML file each, with all that it shows inside it, no scripts, no network."""
 
-import os
 import json
 import math
+import os
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path

@@ -23,4 +23,7 @@ def choose_device(name: str = "auto") -> torch.device:
     if not available.get(name.split(":", maxsplit=1)[0], False):
         there = [kind for kind, here in available.items() if here]
         raise SettingsError(f"Device {name!r} is not there. This machine has: {', '.join(there)}.")
-    return torch.device(name)
+    try:
+        return torch.device(name)
+    except RuntimeError as error:
+        raise SettingsError(f"Device {name!r} is not understood; write e.g. cuda:1.") from error

@@ -26,7 +26,7 @@ LIVE_OUTPUTS = 5
 AFTERWARDS_MB = 130
 """What libraries for outlines and pictures and the readers' threads take (measured on Linux)."""
 REST_S, REST_S_PER_MEGAPIXEL = 3.0, 0.1
-"""Tissue, outlines, preview; and what goes over the whole canvas: cleaning, writing, vectorising."""
+"""Tissue, preview; and what goes over the whole canvas: cleaning, writing, vectorising."""
 
 
 class Cost(NamedTuple):

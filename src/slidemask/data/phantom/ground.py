@@ -30,8 +30,8 @@ class Patch:
     def noise(self, scale_um: float, seed: int) -> Field:
         """Return smooth noise, (H, W).
 
-        Where it is smooth enough it is worked out on a grid of `COARSE` pixels and interpolated; the
-        rim where that has no neighbours lies in the block's margin.
+        Where it is smooth enough it is worked out on a grid of `COARSE` pixels and interpolated;
+        the rim where that has no neighbours lies in the block's margin.
         """
         scale = scale_um / self.mpp
         if scale < 6 * COARSE:
