@@ -36,8 +36,9 @@ myst_heading_anchors = 3
 
 html_theme = "pydata_sphinx_theme"
 html_title = "slidemask"
+html_sidebars = {"**": ["globaltoc.html"]}
 html_theme_options = {
-    "show_nav_level": 2,
+    "navbar_center": [],
     "secondary_sidebar_items": ["page-toc"],
     "footer_start": ["copyright"],
     "footer_end": [],

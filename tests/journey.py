@@ -9,7 +9,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from torch import nn
 
 from slidemask.base.classes import ClassInfo, ClassMap
 from slidemask.data.case import Case
@@ -81,21 +80,17 @@ def save_dark_bundle(
     segmenter = Segmenter(spec, 1)
     network = segmenter.network
     assert isinstance(network, UNet)
+    weights = dict(network.named_parameters())
     with torch.no_grad():
-        for parameter in network.parameters():
-            parameter.zero_()
-        for module in network.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                module.weight.fill_(1)
-        first, one = network.first[0], network.first[3]
-        first.weight[0, :, 1, 1] = torch.tensor([-0.25, -0.5, -0.25])
-        network.first[1].bias.fill_(1)  # darkness, 0..1
-        one.weight[0, 0, 1, 1] = 1
-        join, pass_on = network.up[0].convolve[0], network.up[0].convolve[3]
-        join.weight[0, 0, 1, 1] = 1  # the skip connection; what comes from below is left out
-        pass_on.weight[0, 0, 1, 1] = 1
-        network.last.weight[1] = 40
-        network.last.bias[1] = -20
+        for name, value in weights.items():
+            value.fill_(1 if name.endswith("weight") and value.ndim == 1 else 0)  # of batch norms
+        weights["first.0.weight"][0, :, 1, 1] = torch.tensor([-0.25, -0.5, -0.25])
+        weights["first.1.bias"].fill_(1)  # darkness, 0..1
+        weights["first.3.weight"][0, 0, 1, 1] = 1
+        weights["up.0.convolve.0.weight"][0, 0, 1, 1] = 1  # the skip; what is below is left out
+        weights["up.0.convolve.3.weight"][0, 0, 1, 1] = 1
+        weights["last.weight"][1] = 40
+        weights["last.bias"][1] = -20
     info = BundleInfo(
         name="dark",
         model=spec,

@@ -62,6 +62,7 @@ def test_a_run_leaves_a_bundle_that_segments(cases: list[Case], tmp_path: Path) 
     }  # fmt: skip
     assert {path.name for path in (run / "bundle").iterdir()} == set(FILES)
     samples = cv2.imdecode(np.fromfile(run / "samples.png", np.uint8), cv2.IMREAD_COLOR)
+    assert samples is not None
     assert min(samples.shape[:2]) > 300
     assert load_recipe(run / "recipe.toml") == RECIPE
     told = read_cohort(run / "cohort.csv")

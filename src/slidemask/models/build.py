@@ -87,7 +87,7 @@ def _library_network(spec: ModelSpec, channels: int) -> nn.Module:
     import segmentation_models_pytorch as smp
 
     architectures = {name.lower(): name for name in smp.MODEL_ARCHITECTURES_MAPPING}
-    _check_name("architecture", spec.architecture.lower(), ["unet", *architectures])
+    _check_name("architecture", spec.architecture.lower(), list(architectures))
     if not spec.encoder.startswith("tu-"):
         _check_name("encoder", spec.encoder, list(smp.encoders.encoders))
     options: dict[str, Any] = {"encoder_depth": spec.depth}

@@ -61,7 +61,7 @@ def text_width(text: str, size: int, weight: int = 400) -> int:
 
 
 def _writable(text: str) -> str:
-    """Replace what is no character (bytes of a file name that is no UTF-8): OpenCV crashes on it."""
+    """Replace bytes of file names that are no UTF-8: OpenCV crashes on them."""
     return text.encode("utf-8", "replace").decode("utf-8")
 
 

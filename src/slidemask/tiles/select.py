@@ -68,4 +68,5 @@ def tissue_shares(tissue: TissueMask, grid: TileGrid) -> NDArray[np.float64]:
     step, side = grid.stride * grid.downsample, grid.tile * grid.downsample
     tops, lefts = (np.arange(count) * step for count in grid.shape)
     rows, columns = np.concatenate([tops, tops + side]), np.concatenate([lefts, lefts + side])
-    return tissue.shares(rows, columns)
+    # A mask of its own, whose sums (4 bytes a pixel) go with it and not with the tiles.
+    return TissueMask(tissue.mask, tissue.downsample).shares(rows, columns)
