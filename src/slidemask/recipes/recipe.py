@@ -131,7 +131,7 @@ def apply_change(table: dict[str, Any], change: str) -> None:
     try:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
-        value = text.upper()
+        value = text
     *parents, last = key.strip().split(".")
     for parent in parents:
         table = table.setdefault(parent, {})
