@@ -1,8 +1,13 @@
 """What several rooms' tests share."""
 
+import os
 from pathlib import Path
 
 import pytest
+
+# Tiny networks are slower on two threads than on one, and sums in floating point depend on the
+# number of threads: set before torch is imported, here and in every process that tests start.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 

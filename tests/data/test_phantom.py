@@ -313,7 +313,7 @@ def test_written_phantoms_are_read_back(tmp_path: Path, small: PhantomSlide, who
     assert "SYNTHETIC" in note["note"]
     assert note["holds"]["glands"] == len(small.layout.glands)
     with tifffile.TiffFile(files.slide) as tiff:
-        assert "SYNTHETIC" in tiff.pages[0].description
+        assert "SYNTHETIC" in tiff.pages.first.description
 
 
 def test_read_back_polygons_give_the_same_pixels(tmp_path: Path, small: PhantomSlide):

@@ -164,8 +164,8 @@ def test_a_slide_says_what_it_is_and_stays_a_plain_pyramid(tmp_path, rgb):
     words = "SYNTHETIC: no patient's tissue, 1 px = 0.4 µm."
     write_rgb_pyramid(path, cut(rgb, [256]), SIZE, mpp=0.4, description=words)
     with tifffile.TiffFile(path) as tiff:
-        assert tiff.pages[0].description == words
-        assert [page.description for page in tiff.pages[1:]] == [""] * 3
+        assert tiff.pages.first.description == words
+        assert [page.aspage().description for page in tiff.pages[1:]] == [""] * 3
     assert openslide.OpenSlide.detect_format(path) == "generic-tiff"
     with openslide.OpenSlide(path) as theirs:
         assert (theirs.dimensions, theirs.level_count) == (SIZE, 4)

@@ -67,7 +67,6 @@ def test_a_path_and_a_shipped_name_are_found_and_others_listed(path: Path) -> No
         ("schedule.epochs=0", r"schedule\.epochs: .*greater than or equal to 1 \(got 0\)"),
         ("schedule.epochs=many", r"schedule\.epochs: .*valid integer.*\(got 'many'\)"),
         ("loss.terms={cee = 1}", r"unknown loss terms \['cee'\]"),
-        ("tiling.mpp=1", r"give exactly one of mpp"),
         ("tiling.overlap=1.0", r"tiling\.overlap: .*less than 1"),
         ("split.train=0.9", r"must add up to 1"),
         ("schedule=3", r"schedule: "),
@@ -208,3 +207,11 @@ def test_tissue_can_be_switched_off_in_toml(path: Path) -> None:
     recipe = load_recipe(path, ["filters.tissue=false"])
     assert recipe.filters.tissue is None
     assert "tissue = false" in write_recipe(recipe)
+
+
+@pytest.mark.parametrize("change", ["tiling.magnification=10", "tiling.downsample=2.0"])
+def test_set_of_a_resolution_replaces_the_one_that_stood_there(change: str) -> None:
+    tiling = load_recipe("glas", [change]).tiling
+    assert tiling.mpp is None
+    key, value = change.removeprefix("tiling.").split("=")
+    assert getattr(tiling, key) == float(value)

@@ -25,6 +25,7 @@ from slidemask.tiles.grid import Tiling
 from slidemask.train.schedule import Schedule, Selection
 
 FOLDER = Path(__file__).parent
+RESOLUTIONS = {"mpp", "magnification", "downsample", "longest_side_px"}
 T = TypeVar("T", bound=BaseModel)
 
 
@@ -138,6 +139,9 @@ def apply_change(table: dict[str, Any], change: str) -> None:
         if not isinstance(table, dict):
             raise SettingsError(f"--set {change!r}: {parent!r} is a value, not a table.")
     table[last] = value
+    if last in RESOLUTIONS:  # exactly one may be given: the new one takes the old one's place
+        for other in RESOLUTIONS - {last}:
+            table.pop(other, None)
 
 
 def _explain(kind: type[BaseModel], detail: ErrorDetails) -> str:

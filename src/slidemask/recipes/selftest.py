@@ -41,7 +41,8 @@ def self_test(device: str = "auto") -> Iterator[Check]:
             yield _tried(f"model {model}", lambda model=model: _network(model, device))
             to = folder / model
             yield _tried(
-                f"segment with {model}", lambda model=model, to=to: _segment(slide, model, to)
+                f"segment with {model}",
+                lambda model=model, to=to: _segment(slide, model, to, device),
             )
 
 
@@ -86,8 +87,8 @@ def _network(name: str, device: str) -> str:
     return f"on {bundle.device}"
 
 
-def _segment(slide: Path, model: str, out: Path) -> str:
-    (outcome,) = segment([Case(slide)], Bundle.load(model), out, Options())
+def _segment(slide: Path, model: str, out: Path, device: str) -> str:
+    (outcome,) = segment([Case(slide)], Bundle.load(model, device), out, Options())
     _must(outcome.state == "done", outcome.message)
     with open_mask(outcome.folder / "mask.ome.tif") as mask:
         size = mask.size

@@ -72,13 +72,15 @@ def fit(
     Returns
     -------
     Progress
-        After the last finished epoch; an interrupted epoch leaves no trace.
+        After the last finished epoch; an interrupted epoch leaves no trace. A resumed run gives the
+        identical weights on the same device with the same number of threads.
     """
     fabric = Fabric(
         accelerator=device.type,
         devices=1 if device.index is None else [device.index],
         precision=_precision(task.schedule, device.type),
     )
+    task.segmenter.to(device)  # before the optimiser: a resumed state goes where the weights are
     task.segmenter.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
     optimiser = _optimiser(task)
     last = run / "last.safetensors"
