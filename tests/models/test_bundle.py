@@ -156,3 +156,13 @@ def test_weights_of_another_encoder_are_refused(shared_data: Path) -> None:
         Segmenter(spec, 1)
     with pytest.raises(BundleError, match="do not exist"):
         Segmenter(spec.model_copy(update={"encoder_weights": "nothing.safetensors"}), 1)
+
+
+def test_a_damaged_zip_is_named(folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "model.zip"
+    zip_bundle(folder, path)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 3] ^= 255  # in the weights, which the zip guards by a checksum
+    path.write_bytes(bytes(data))
+    with pytest.raises(BundleError, match=r"model\.zip cannot be read"):
+        Bundle.load(path, "cpu")

@@ -12,6 +12,7 @@ from slidemask.base.settings import digest
 from slidemask.data.sampling import Sampling
 from slidemask.recipes.recipe import (
     Recipe,
+    WholeSlide,
     apply_change,
     load_recipe,
     recipe_names,
@@ -179,7 +180,7 @@ recipes = st.builds(
         st.tuples(*[st.integers(0, 255)] * 3),
     ),
     tiling=tilings,
-    whole=st.none() | tilings,
+    whole=st.none() | st.builds(WholeSlide, tile_px=st.integers(8, 2048)),
     filters=filters,
     sampling=st.builds(Sampling, tiles_per_epoch=st.none() | st.integers(1, 99)),
     schedule=st.builds(Schedule, epochs=st.integers(1, 99), learning_rate=st.floats(1e-8, 1)),
@@ -215,3 +216,11 @@ def test_set_of_a_resolution_replaces_the_one_that_stood_there(change: str) -> N
     assert tiling.mpp is None
     key, value = change.removeprefix("tiling.").split("=")
     assert getattr(tiling, key) == float(value)
+
+
+def test_whole_slides_are_cut_at_the_resolution_of_training() -> None:
+    recipe = load_recipe("glands", ["tiling.mpp=2.0", "whole.tile_px=256"])
+    assert recipe.tiling_on_slides == recipe.tiling.model_copy(
+        update={"tile_px": 256, "overlap": 0.2}
+    )
+    assert recipe.tiling_on_slides.mpp == 2.0

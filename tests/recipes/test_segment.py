@@ -392,3 +392,16 @@ def test_killed_in_mid_slide_the_same_command_gives_the_same_bytes(
     ]
     assert classes[0] == classes[1]
     assert GLAND.names[1] in classes[0]
+
+
+def test_a_damaged_summary_is_named_and_does_not_stop_the_next(
+    bundle: Bundle, tmp_path: Path, slide: Path
+) -> None:
+    other = write_slide(tmp_path / "other.tif", discs(220, 310, seed=2)[0])
+    out = tmp_path / "out"
+    go([slide], bundle, out)
+    (out / slide.stem / "summary.json").write_text('{"job": ', encoding="utf-8")
+    first, second = go([slide, other], bundle, out)
+    assert first.state == "failed"
+    assert "summary.json is damaged" in first.message
+    assert second.state == "done"

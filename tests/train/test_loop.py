@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from slidemask.base.errors import TrainingError
 from slidemask.data.augment import Augment
 from slidemask.models.build import ModelSpec
 from slidemask.models.losses import LossSpec
@@ -254,3 +255,9 @@ def test_the_device_s_number_is_obeyed(
         fit(make_task(), run, torch.device("cuda:1"), nothing)
     assert asked["accelerator"] == "cuda"
     assert asked["devices"] == [1]
+
+
+def test_a_loss_that_is_no_number_stops_with_what_to_do(make_task: MakeTask, run: Path) -> None:
+    task = make_task(epochs=2, learning_rate=1e30, clip=0, rate="constant", warmup_epochs=0)
+    with pytest.raises(TrainingError, match=r"loss of epoch \d is .*schedule\.learning_rate"):
+        fit(task, run, torch.device("cpu"), nothing)

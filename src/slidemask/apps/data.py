@@ -50,9 +50,14 @@ def cohort(
     from slidemask.data.cohort import one_slide_one_patient as own_patients
     from slidemask.data.cohort import write_cohort
     from slidemask.data.pairs import PatientTable, pair_folders
+    from slidemask.io.mpp import given
 
     if out.exists() and not overwrite:
         raise OutputError(f"{out} exists; choose another --out or pass --overwrite.")
+    if group_column and not table:
+        raise typer.BadParameter("--group-column is a column of --table; give the table too")
+    if mpp is not None:
+        given(mpp)
     patients = PatientTable(table, name_column, patient_column, group_column) if table else None
     cases = pair_folders(images, labels, patient_pattern=patient_pattern, table=patients, mpp=mpp)
     if one_slide_one_patient:
@@ -73,15 +78,21 @@ def phantom(
     ] = 1,
     slides: Annotated[int, typer.Option(min=1, help="Slides of each patient of a cohort.")] = 1,
     seed: Annotated[int, typer.Option(min=0, help="Another seed, another slide.")] = 0,
+    overwrite: Overwrite = False,
 ) -> None:
     """Make synthetic H&E-like slides with exact ground truth."""
+    from slidemask.base.errors import OutputError
     from slidemask.data.phantom.settings import PhantomSettings
     from slidemask.data.phantom.write import write_phantom, write_phantom_cohort
     from slidemask.recipes.recipe import checked
 
     wanted = {"width_px": width, "height_px": height, "mpp": mpp, "tissue_share": tissue_share}
     settings = checked(PhantomSettings, wanted, "this phantom")
-    if patients > 1 or slides > 1:
+    many = patients > 1 or slides > 1
+    there = out / ("cohort.csv" if many else f"phantom-{seed}.tif")
+    if there.exists() and not overwrite:
+        raise OutputError(f"{there} exists; choose another --out or pass --overwrite.")
+    if many:
         typer.echo(write_phantom_cohort(out, patients, slides, settings, seed=seed))
         return
     made = write_phantom(out, settings, seed)

@@ -1,5 +1,6 @@
 """Commands that do the work: demo, segment, train, evaluate."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -60,9 +61,11 @@ def segment(
     from slidemask.models.bundle import Bundle
     from slidemask.recipes.segment import Options
 
+    if split and not cohort:
+        raise typer.BadParameter("--split chooses from a cohort; give one with --cohort")
     cases = [Case(path, mpp=mpp) for path in slides or ()]
     if cohort:
-        cases += _part(cohort, split)
+        cases += [replace(case, mpp=case.mpp or mpp) for case in _part(cohort, split)]
     if not cases:
         raise typer.BadParameter("give slides, or a cohort with --cohort")
     asked = [*(changes or ()), *([f"blend.batch={batch}"] if batch else [])]

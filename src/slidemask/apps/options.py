@@ -24,7 +24,6 @@ Changes = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="Change a setting, e.g. post.threshold=0.6."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
-Slides = Annotated[list[Path], typer.Argument(metavar="SLIDE…", help="Slides or pictures.")]
 OneSlide = Annotated[Path, typer.Argument(metavar="SLIDE", help="Slide or picture.")]
 
 CAUTION = "Research use only. Not for diagnosis."

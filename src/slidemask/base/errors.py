@@ -9,6 +9,7 @@
         - LeakError               one patient, or one file, on both sides of a split
     - SettingsError               a recipe or an option holds an impossible value
     - GridError                   a tile grid cannot be laid with these numbers
+    - TrainingError               a training cannot go on
     - BundleError                 a model bundle is incomplete or of another format
     - OutputError                 a result cannot be written, or would overwrite another
 """
@@ -48,6 +49,10 @@ class SettingsError(SlidemaskError, ValueError):
 
 class GridError(SettingsError):
     """A tile grid cannot be laid with these numbers."""
+
+
+class TrainingError(SlidemaskError):
+    """A training cannot go on."""
 
 
 class BundleError(SlidemaskError):

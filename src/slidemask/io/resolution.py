@@ -67,6 +67,6 @@ def downsample_for(slide: Slide, resolution: Resolution) -> float:
         raise ResolutionUnknownError(
             f"Slide {slide.id!r} has no believable pixel size ({reason}), and {wanted:g} µm per "
             "pixel was asked for. "
-            "Pass --mpp with the slide's own µm per level-0 pixel, or fill the cohort's mpp column."
+            "Fill the cohort's mpp column, or pass --mpp with the slide's own µm per level-0 pixel."
         )
     return wanted / slide.mpp

@@ -8,6 +8,7 @@ import hashlib
 import json
 import shutil
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,7 +94,7 @@ class Bundle:
         Raises
         ------
         BundleError
-            If nothing of that name exists, a file is missing, or it does not fit together.
+            If nothing of that name exists, weights or `bundle.json` are missing, or do not fit.
         """
         source = find_bundle(name)
         info = read_info(source)
@@ -201,6 +202,10 @@ def _read(source: Path, name: str) -> bytes:
         raise BundleError(
             f"Bundle {source} lacks {name}; a bundle has {', '.join(FILES)}. "
             "Copy it again as a whole, or train it anew."
+        ) from error
+    except (OSError, zipfile.BadZipFile, zlib.error) as error:
+        raise BundleError(
+            f"{name} of bundle {source} cannot be read ({error}). Copy it again."
         ) from error
 
 

@@ -152,7 +152,7 @@ def jaccard(pixels: Pixels, _spec: LossSpec) -> Tensor:
 
 
 def _overlap(pixels: Pixels, false_cost: float, miss_cost: float) -> Tensor:
-    """One minus the share of hits, for each class that is in the batch's truth or prediction."""
+    """One minus the share of hits, mean over all foreground classes."""
     p, truth = (pixels.probabilities * pixels.known)[:, 1:], pixels.truth[:, 1:]
     over = (0, 2, 3)
     hit, false, miss = (

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 import tomli_w
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 from pydantic_core import ErrorDetails
 
 from slidemask.base.classes import ClassMap
@@ -29,6 +29,21 @@ RESOLUTIONS = {"mpp", "magnification", "downsample", "longest_side_px"}
 T = TypeVar("T", bound=BaseModel)
 
 
+class WholeSlide(Settings):
+    """How whole slides are cut, at the resolution of training.
+
+    Parameters
+    ----------
+    tile_px : int
+        Tile side; a larger tile has less margin to compute twice.
+    overlap : float
+        Share of the side that neighbours have in common.
+    """
+
+    tile_px: int = Field(ge=8, le=8192)
+    overlap: float = Field(default=0.2, ge=0, lt=1)
+
+
 class Recipe(Settings):
     """All settings of one method; each room gets its own part, which its own class describes.
 
@@ -38,9 +53,10 @@ class Recipe(Settings):
         What it is called; what it does and where it comes from.
     licence : str
         Of the model that comes out, as far as the data decide it.
-    tiling, whole : Tiling
-        How training tiles are cut, and how whole slides are (the same, unless said otherwise: a
-        larger tile has less margin to compute twice).
+    tiling : Tiling
+        How training tiles are cut.
+    whole : WholeSlide, optional
+        How whole slides are cut; the same, unless said otherwise.
     """
 
     name: str
@@ -48,7 +64,7 @@ class Recipe(Settings):
     licence: str = ""
     classes: ClassMap
     tiling: Tiling
-    whole: Tiling | None = None
+    whole: WholeSlide | None = None
     filters: Filters = Filters()
     split: Split = Split()
     sampling: Sampling = Sampling()
@@ -59,6 +75,11 @@ class Recipe(Settings):
     selection: Selection = Selection()
     blend: Blend = Blend()
     post: Post = Post()
+
+    @property
+    def tiling_on_slides(self) -> Tiling:
+        """How whole slides are cut: as in training, but for what `whole` says."""
+        return self.tiling.model_copy(update=self.whole.model_dump() if self.whole else {})
 
 
 def recipe_names() -> list[str]:

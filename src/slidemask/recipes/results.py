@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from slidemask.base.errors import OutputError
 from slidemask.base.files import sha256, write_json, write_text
 from slidemask.base.record import machine, peak_memory_mb, versions
 from slidemask.base.stages import Stages
@@ -73,8 +74,22 @@ def write_results(
 
 
 def read_summary(folder: Path) -> dict[str, Any]:
-    """Read a finished slide's summary."""
-    return json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
+    """Read a finished slide's summary.
+
+    Raises
+    ------
+    OutputError
+        If it is damaged, or another program's.
+    """
+    try:
+        summary = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
+        _ = [summary[key] for key in ("job", "slide", "classes", "files")]
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise OutputError(
+            f"{folder / SUMMARY} is damaged or not slidemask's ({error}). Remove that folder, or "
+            "choose another --out."
+        ) from error
+    return summary
 
 
 def results(out: Path) -> list[tuple[Path, dict[str, Any]]]:

@@ -1,5 +1,6 @@
 """The main job: slides and a bundle in, a result folder for each slide out."""
 
+import logging
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -25,6 +26,7 @@ from slidemask.tiles.grid import Tiling, lay_grid
 from slidemask.tiles.select import select
 
 WORK = ".work"
+log = logging.getLogger(__name__)
 
 
 class Use(Settings):
@@ -118,7 +120,8 @@ def segment(
             state = segment_slide(case, bundle, use, folder, options=options)
         except SlidemaskError as error:
             yield Outcome(case.slide, folder, "failed", str(error))
-        except (OSError, MemoryError, RuntimeError) as error:  # a lost disk, a full GPU
+        except Exception as error:  # whatever ails one slide, the others go on
+            log.debug("%s failed", case.slide, exc_info=True)
             note = f"{type(error).__name__}: {error}"
             yield Outcome(case.slide, folder, "failed", note)
         else:
@@ -141,9 +144,16 @@ def segment_slide(case: Case, bundle: Bundle, use: Use, folder: Path, *, options
         if _is_finished(folder, digest_of_job, options):
             shutil.rmtree(folder / WORK, ignore_errors=True)  # killed just before its end
             return "there"
+        grid = lay_grid(slide, use.tiling)
         require_pixel_size(use.post, slide.mpp)
         with stages.stage("tissue"):
-            tiles = select(slide, lay_grid(slide, use.tiling), use.filters)
+            tiles = select(slide, grid, use.filters)
+        if not len(tiles):
+            log.warning(
+                "%s: no tissue was found, so its mask is empty. Look with `slidemask tissue`; "
+                "--set filters.tissue=false takes all of it.",
+                case.slide,
+            )
         for stray in folder.glob(".*.part*"):  # what a killed run was writing
             stray.unlink()
         job = Job(slide, tiles, bundle, use.blend, source)

@@ -174,7 +174,7 @@ def _info(recipe: Recipe, parts: Parts, progress: Progress) -> BundleInfo:
         name=recipe.name,
         model=named,
         classes=recipe.classes,
-        tiling=recipe.whole or recipe.tiling,
+        tiling=recipe.tiling_on_slides,
         filters=recipe.filters,
         use=dict(use),
         provenance=provenance,

@@ -1,6 +1,7 @@
 """The training loop, on one page."""
 
 import logging
+import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
+from slidemask.base.errors import TrainingError
 from slidemask.base.progress import track
 from slidemask.data.loader import TrainingLoader, ValidationLoader
 from slidemask.models.losses import LossSpec, loss
@@ -127,7 +129,13 @@ def _learn(
             optimiser.step()
             optimiser.zero_grad()
         losses.append(value.detach())
-    return {"epoch": epoch, "loss": float(torch.stack(losses).mean()), "learning_rate": rate}
+    mean = float(torch.stack(losses).mean())
+    if not math.isfinite(mean):
+        raise TrainingError(
+            f"The loss of epoch {epoch} is {mean}: the weights are lost, and nothing of it is "
+            "kept. Lower schedule.learning_rate, set schedule.clip, or use schedule.precision=fp32."
+        )
+    return {"epoch": epoch, "loss": mean, "learning_rate": rate}
 
 
 def _together(step: int, steps: int, accumulate: int) -> int:
