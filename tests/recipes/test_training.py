@@ -57,8 +57,8 @@ def test_a_run_leaves_a_bundle_that_segments(cases: list[Case], tmp_path: Path) 
     assert trained.progress.epoch == 2
     names = {path.name for path in run.iterdir()}
     assert names == {
-        "bundle", "cohort.csv", "curves.png", "history.csv", "last.safetensors", "recipe.toml",
-        "samples.png", "tensorboard",
+        "bundle", "cohort.csv", "curves.png", "history.csv", "inputs.json", "last.safetensors",
+        "recipe.toml", "samples.png", "tensorboard",
     }  # fmt: skip
     assert {path.name for path in (run / "bundle").iterdir()} == set(FILES)
     samples = cv2.imdecode(np.fromfile(run / "samples.png", np.uint8), cv2.IMREAD_COLOR)
@@ -126,6 +126,20 @@ def test_another_cohort_is_refused(cases: list[Case], tmp_path: Path) -> None:
     train(RECIPE, cases, run, device="cpu", workers=0)
     with pytest.raises(OutputError, match=r"other cases.*--overwrite"):
         train(RECIPE, cases[1:], run, device="cpu", workers=0)
+
+
+def test_changed_annotations_are_noticed(cases: list[Case], tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    train(RECIPE, cases, run, device="cpu", workers=0)
+    changed = cases[0].annotations
+    assert changed
+    whole = changed.read_bytes()
+    changed.write_bytes(cases[1].annotations.read_bytes())  # type: ignore[union-attr]  # all have
+    try:
+        with pytest.raises(OutputError, match=r"1 files have changed .*--overwrite"):
+            train(RECIPE, cases, run, device="cpu", workers=0)
+    finally:
+        changed.write_bytes(whole)
 
 
 @pytest.mark.parametrize("overwrite", [False, True])

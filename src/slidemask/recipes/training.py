@@ -1,5 +1,6 @@
 """Train a recipe on a cohort: from manifest to bundle."""
 
+import json
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -11,7 +12,7 @@ from typing import Any
 import torch
 
 from slidemask.base.errors import CohortError, OutputError
-from slidemask.base.files import output_folder, write_text
+from slidemask.base.files import output_folder, write_json, write_text
 from slidemask.base.record import machine, versions
 from slidemask.base.settings import digest
 from slidemask.data.case import PARTS, Case
@@ -31,8 +32,8 @@ from slidemask.train.validation import classes_of
 
 SAMPLES = 8
 WRITTEN = (
-    "bundle", "cohort.csv", "curves.png", "history.csv", "last.safetensors", "samples.png",
-    "tensorboard", "recipe.toml",
+    "bundle", "cohort.csv", "curves.png", "history.csv", "inputs.json", "last.safetensors",
+    "samples.png", "tensorboard", "recipe.toml",
 )  # fmt: skip
 """What a run leaves in its folder; the recipe, which marks it as a run's, goes last."""
 
@@ -72,6 +73,7 @@ def train(
     task = _task(recipe, parts, segmenter, workers)
     write_text(run / "recipe.toml", write_recipe(recipe))  # from here on the folder is this run's
     write_cohort(run / "cohort.csv", labelled)
+    write_json(run / "inputs.json", _inputs(labelled))
 
     def keep(progress: Progress) -> None:
         info = _info(recipe, parts, progress)
@@ -103,6 +105,16 @@ def _claim(run: Path, recipe: Recipe, cases: Sequence[Case], *, overwrite: bool)
             f"{run} holds a run on other cases (its cohort.csv differs). "
             "Choose another --out, or pass --overwrite to start again."
         )
+    known = run / "inputs.json"
+    before = json.loads(known.read_text(encoding="utf-8")) if known.exists() else {}
+    changed = sorted(
+        path for path, state in _inputs(cases).items() if before.get(path, state) != state
+    )
+    if changed:
+        raise OutputError(
+            f"{len(changed)} files have changed since {run} was begun, among them {changed[0]}. "
+            "Choose another --out, or pass --overwrite to start again."
+        )
 
 
 def _remove(run: Path) -> None:
@@ -118,6 +130,13 @@ def _remove(run: Path) -> None:
         if path.is_dir():
             shutil.rmtree(path)
         path.unlink(missing_ok=True)
+
+
+def _inputs(cases: Sequence[Case]) -> dict[str, list[int]]:
+    """Return size and time of change of every slide and annotation file."""
+    files = [path.resolve() for case in cases for path in (case.slide, case.annotations) if path]
+    states = {str(path): path.stat() for path in files}
+    return {path: [state.st_size, state.st_mtime_ns] for path, state in states.items()}
 
 
 def _resolved(cases: Sequence[Case]) -> list[Case]:
