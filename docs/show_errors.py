@@ -195,9 +195,8 @@ GROUPS: dict[str, tuple[Case, ...]] = {
              lambda: _write("misspelt.toml", RECIPE.replace("epochs", "epoch"))),
         Case("An impossible value",
              TINY + " --set tiling.overlap=1"),
-        Case("Two resolutions",
-             TINY
-             + " --set tiling.magnification=10"),
+        Case("Two resolutions", TRAIN.format(recipe="two.toml", cohort="data/cohort.csv"),
+             lambda: _write("two.toml", RECIPE.replace("tile", "magnification = 10\ntile", 1))),
         Case("No such recipe", TRAIN.format(recipe="gland", cohort="data/cohort.csv")),
         Case("A recipe that is no TOML",
              TRAIN.format(recipe="broken.toml", cohort="data/cohort.csv"),
