@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from slidemask.base.classes import ClassInfo, ClassMap
@@ -31,10 +32,10 @@ class Darkness:
 
     info: BundleInfo = field(default_factory=info)
     digest: str = "darkness"
-    device: str = "cpu"
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     seen: int = 0
 
-    def predict(self, tiles: NDArray[np.uint8]) -> Probs:
+    def predict(self, tiles: NDArray[np.uint8], precision: str = "auto") -> Probs:  # noqa: ARG002 - as Bundle has it
         self.seen += len(tiles)
         gland = np.float32(1) - tiles[..., 0].astype(np.float32) / np.float32(255)
         return np.stack([1 - gland, gland], axis=1)
@@ -46,7 +47,7 @@ class Constant(Darkness):
 
     value: float = 0.7
 
-    def predict(self, tiles: NDArray[np.uint8]) -> Probs:
+    def predict(self, tiles: NDArray[np.uint8], precision: str = "auto") -> Probs:  # noqa: ARG002 - as Bundle has it
         gland = np.full(tiles.shape[:3], self.value, np.float32)
         return np.stack([1 - gland, gland], axis=1)
 
@@ -55,7 +56,7 @@ class Constant(Darkness):
 class Corner(Darkness):
     """Marks the upper left quarter of each tile: what it says turns with the tile."""
 
-    def predict(self, tiles: NDArray[np.uint8]) -> Probs:
+    def predict(self, tiles: NDArray[np.uint8], precision: str = "auto") -> Probs:  # noqa: ARG002 - as Bundle has it
         gland = np.zeros(tiles.shape[:3], np.float32)
         gland[:, : tiles.shape[1] // 2, : tiles.shape[2] // 2] = 1
         return np.stack([1 - gland, gland], axis=1)

@@ -5,7 +5,7 @@ import pytest
 
 from fakes import Corner, Darkness
 from slidemask.infer.augmentation import predict_views
-from slidemask.infer.blend import Ring, weights
+from slidemask.infer.blend import Blend, Ring, weights
 
 
 @pytest.mark.parametrize("window", ["ramp", "flat"])
@@ -40,14 +40,14 @@ def test_ring_is_a_weighted_mean_and_moves_up() -> None:
 
 def test_views_of_a_network_without_context_change_nothing() -> None:
     tiles = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3), np.uint8)
-    plain = predict_views(Darkness(), tiles, "none")  # type: ignore[arg-type]
+    plain = predict_views(Darkness(), tiles, Blend())  # type: ignore[arg-type]
     for views in ("flips", "all"):
-        found = predict_views(Darkness(), tiles, views)  # type: ignore[arg-type]
+        found = predict_views(Darkness(), tiles, Blend(augmentation=views))  # type: ignore[arg-type]
         np.testing.assert_allclose(found, plain, atol=1e-6)
 
 
 @pytest.mark.parametrize("views", ["flips", "all"])
 def test_views_turn_what_the_network_says_back(views: str) -> None:
     """Each view marks another quarter of the tile, so the mean marks all four alike."""
-    found = predict_views(Corner(), np.zeros((1, 8, 8, 3), np.uint8), views)  # type: ignore[arg-type]
+    found = predict_views(Corner(), np.zeros((1, 8, 8, 3), np.uint8), Blend(augmentation=views))  # type: ignore[arg-type]
     np.testing.assert_allclose(found[0, 1], np.full((8, 8), 0.25), atol=1e-6)

@@ -103,11 +103,11 @@ class Dying(Darkness):
         super().__init__()
         self.left = at
 
-    def predict(self, tiles: np.ndarray) -> np.ndarray:
+    def predict(self, tiles: np.ndarray, precision: str = "auto") -> np.ndarray:
         if not self.left:
             raise KilledError
         self.left -= 1
-        return super().predict(tiles)
+        return super().predict(tiles, precision)
 
 
 @pytest.mark.parametrize("at", range(0, 21, 2))

@@ -306,11 +306,11 @@ def test_a_slide_whose_reading_fails_unexpectedly_does_not_stop_the_next(
     told = Bundle.predict
     calls = []
 
-    def out_of_memory(self: Bundle, tiles: np.ndarray) -> np.ndarray:
+    def out_of_memory(self: Bundle, *tiles: np.ndarray) -> np.ndarray:
         calls.append(1)
         if len(calls) == 1:
             raise RuntimeError("CUDA out of memory")
-        return told(self, tiles)
+        return told(self, *tiles)
 
     monkeypatch.setattr(Bundle, "predict", out_of_memory)
     first, second = go(paths, bundle, tmp_path / "out")
@@ -344,9 +344,9 @@ SLOW = """
 import sys, time
 from slidemask.models.bundle import Bundle
 told = Bundle.predict
-def slowly(self, tiles):
+def slowly(self, *tiles):
     time.sleep(0.15)
-    return told(self, tiles)
+    return told(self, *tiles)
 Bundle.predict = slowly
 from slidemask.apps.cli import main
 main()

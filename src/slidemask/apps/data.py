@@ -1,11 +1,11 @@
 """Commands that make data: a cohort manifest, phantom slides."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from slidemask.apps.options import Out, Overwrite
+from slidemask.apps.options import Changes, Out, Overwrite, Workers
 
 
 def cohort(
@@ -78,22 +78,33 @@ def phantom(
     ] = 1,
     slides: Annotated[int, typer.Option(min=1, help="Slides of each patient of a cohort.")] = 1,
     seed: Annotated[int, typer.Option(min=0, help="Another seed, another slide.")] = 0,
+    workers: Workers = 2,
+    changes: Changes = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Make synthetic H&E-like slides with exact ground truth."""
+    """Make synthetic H&E-like slides with exact ground truth.
+
+    --set takes any other setting of a phantom, such as cluster_mm2=0.21 or decoys_per_cm2=60.
+    """
     from slidemask.base.errors import OutputError
     from slidemask.data.phantom.settings import PhantomSettings
     from slidemask.data.phantom.write import write_phantom, write_phantom_cohort
-    from slidemask.recipes.recipe import checked
+    from slidemask.recipes.recipe import apply_change, checked
 
-    wanted = {"width_px": width, "height_px": height, "mpp": mpp, "tissue_share": tissue_share}
+    wanted: dict[str, Any] = {
+        "width_px": width, "height_px": height, "mpp": mpp, "tissue_share": tissue_share,
+    }  # fmt: skip
+    for change in changes or ():
+        apply_change(wanted, change)
     settings = checked(PhantomSettings, wanted, "this phantom")
     many = patients > 1 or slides > 1
     there = out / ("cohort.csv" if many else f"phantom-{seed}.tif")
     if there.exists() and not overwrite:
         raise OutputError(f"{there} exists; choose another --out or pass --overwrite.")
     if many:
-        typer.echo(write_phantom_cohort(out, patients, slides, settings, seed=seed))
+        typer.echo(
+            write_phantom_cohort(out, patients, slides, settings, seed=seed, workers=workers)
+        )
         return
     made = write_phantom(out, settings, seed)
     typer.echo(f"{made.slide}\n{made.annotations}")

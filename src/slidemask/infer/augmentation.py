@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slidemask.base.types import Probs
+from slidemask.infer.blend import Blend
 from slidemask.models.bundle import Bundle
 
 _VIEWS = {
@@ -15,8 +16,8 @@ _VIEWS = {
 }
 
 
-def predict_views(bundle: Bundle, tiles: NDArray[np.uint8], views: str) -> Probs:
-    """Return (N, C, H, W) probabilities, averaged over the views that `views` names.
+def predict_views(bundle: Bundle, tiles: NDArray[np.uint8], blend: Blend) -> Probs:
+    """Return (N, C, H, W) probabilities, averaged over the views that `blend` asks for.
 
     Parameters
     ----------
@@ -24,15 +25,16 @@ def predict_views(bundle: Bundle, tiles: NDArray[np.uint8], views: str) -> Probs
         Network.
     tiles : (N, H, W, 3) uint8
         Square tiles.
-    views : {"none", "flips", "all"}
-        1, 4 or 8 views.
+    blend : Blend
+        Its augmentation names 1, 4 or 8 views; its precision is that of each.
     """
-    each = list(_predict_each(bundle, tiles, views))
+    each = list(_predict_each(bundle, tiles, blend))
     return each[0] if len(each) == 1 else np.stack(each).mean(axis=0, dtype=np.float32)
 
 
-def _predict_each(bundle: Bundle, tiles: NDArray[np.uint8], views: str) -> Iterator[Probs]:
-    for turns, flip in _VIEWS[views]:
+def _predict_each(bundle: Bundle, tiles: NDArray[np.uint8], blend: Blend) -> Iterator[Probs]:
+    for turns, flip in _VIEWS[blend.augmentation]:
         seen = np.rot90(tiles[:, :, ::-1] if flip else tiles, turns, axes=(1, 2))
-        probs = np.rot90(bundle.predict(np.ascontiguousarray(seen)), -turns, axes=(2, 3))
+        found = bundle.predict(np.ascontiguousarray(seen), blend.precision)
+        probs = np.rot90(found, -turns, axes=(2, 3))
         yield probs[:, :, :, ::-1] if flip else probs

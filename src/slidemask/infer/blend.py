@@ -8,10 +8,11 @@ from pydantic import Field
 
 from slidemask.base.settings import Settings
 from slidemask.base.types import Probs, Quantised
+from slidemask.models.devices import Precision
 
 
 class Blend(Settings):
-    """How overlapping tiles are joined.
+    """How tiles are predicted, and how overlapping ones are joined.
 
     Parameters
     ----------
@@ -22,11 +23,14 @@ class Blend(Settings):
     batch : int
         Tiles a forward pass; 0 = what suits the device: 1 on the CPU, whose caches and memory
         more of them only strain, 8 elsewhere.
+    precision : {"auto", "fp32", "bf16", "fp16"}
+        Numbers in which the network computes; auto: the fastest that the device multiplies in.
     """
 
     window: Literal["ramp", "flat"] = "ramp"
     augmentation: Literal["none", "flips", "all"] = "none"
     batch: int = Field(default=0, ge=0)
+    precision: Precision = "auto"
 
     def batch_on(self, device: str) -> int:
         """Tiles a forward pass on "cpu", "cuda:0" or the like.

@@ -15,6 +15,7 @@ from slidemask.infer.reading import Batch, batches_in_order, read_ahead
 from slidemask.infer.store import BandStore
 from slidemask.io.slide import Slide
 from slidemask.models.bundle import Bundle
+from slidemask.models.devices import number_type
 from slidemask.tiles.grid import TileGrid
 from slidemask.tiles.select import TileSet
 
@@ -63,6 +64,7 @@ class Job:
             "kept": hashlib.sha256(self.tiles.kept.tobytes()).hexdigest()[:16],
             "filters": self.bundle.info.filters.model_dump(mode="json"),
             "blend": self.blend.model_dump(mode="json") | {"batch": self.batch},
+            "numbers": str(number_type(self.bundle.device, self.blend.precision)),
         }
 
 
@@ -138,7 +140,7 @@ class _Run:
             return
         with self._stages.stage("network"):
             probs: Probs = predict_views(
-                self._job.bundle, batch.pixels, self._job.blend.augmentation
+                self._job.bundle, batch.pixels, self._job.blend
             )
         with self._stages.stage("blend"):
             for column, tile in zip(batch.columns, probs, strict=True):

@@ -27,7 +27,7 @@ from slidemask.base.files import output_folder, write_json, write_text, written_
 from slidemask.base.settings import Settings
 from slidemask.base.types import Probs
 from slidemask.models.build import ModelSpec
-from slidemask.models.devices import choose_device
+from slidemask.models.devices import Precision, choose_device, number_type
 from slidemask.models.segmenter import Segmenter
 from slidemask.tiles.filters import Filters
 from slidemask.tiles.grid import Tiling
@@ -80,12 +80,15 @@ class Bundle:
         16 hex digits over weights and `bundle.json`.
     device : torch.device
         Where it runs.
+    source : Path, optional
+        The folder or zip that it was loaded from.
     """
 
     info: BundleInfo
     segmenter: Segmenter
     digest: str
     device: torch.device
+    source: Path | None = None
 
     @classmethod
     def load(cls, name: str | Path, device: str = "auto") -> "Bundle":
@@ -113,13 +116,14 @@ class Bundle:
             raise BundleError(f"The weights of bundle {source} do not fit it: {error}") from error
         where = choose_device(device)
         segmenter.eval().to(where).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
-        return cls(info, segmenter, _digest(blob, info), where)
+        return cls(info, segmenter, _digest(blob, info), where, source)
 
     @torch.inference_mode()
-    def predict(self, tiles: NDArray[np.uint8]) -> Probs:
+    def predict(self, tiles: NDArray[np.uint8], precision: Precision = "auto") -> Probs:
         """(N, H, W, 3) uint8 -> (N, K + 1, H, W) float32, background first, sums to 1."""
-        batch = torch.from_numpy(tiles).to(self.device)
-        with torch.autocast(self.device.type, torch.float16, enabled=self.device.type == "cuda"):
+        batch, kind = torch.from_numpy(tiles).to(self.device), self.device.type
+        numbers = number_type(self.device, precision)
+        with torch.autocast(kind, numbers, enabled=numbers != torch.float32):
             logits = self.segmenter(batch)
         return self.segmenter.probabilities(logits).cpu().numpy()
 

@@ -15,6 +15,7 @@ from torch.optim import SGD, Adam, AdamW, Optimizer
 from slidemask.base.errors import TrainingError
 from slidemask.base.progress import track
 from slidemask.data.loader import TrainingLoader, ValidationLoader
+from slidemask.models.devices import number_type
 from slidemask.models.losses import LossSpec, loss
 from slidemask.models.segmenter import Segmenter
 from slidemask.train.checkpoint import Progress, load_checkpoint, save_checkpoint
@@ -80,7 +81,7 @@ def fit(
     fabric = Fabric(
         accelerator=device.type,
         devices=1 if device.index is None else [device.index],
-        precision=_precision(task.schedule, device.type),
+        precision=_precision(task.schedule, device),
     )
     task.segmenter.to(device)  # before the optimiser: a resumed state goes where the weights are
     task.segmenter.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
@@ -186,11 +187,8 @@ def _rest_encoder(segmenter: Segmenter, *, resting: bool) -> None:
         encoder.train(not resting)
 
 
-def _precision(schedule: Schedule, device: str) -> Precision:
-    names: dict[str, Precision] = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
-    if schedule.precision != "auto":
-        return names[schedule.precision]
-    if device.startswith("cuda"):
-        return names["bf16" if torch.cuda.is_bf16_supported() else "fp16"]
-    native = torch.cpu.get_capabilities().get("avx512_bf16", False) and device == "cpu"
-    return names["bf16" if native else "fp32"]
+def _precision(schedule: Schedule, device: torch.device) -> Precision:
+    names: dict[torch.dtype, Precision] = {
+        torch.float32: "32-true", torch.bfloat16: "bf16-mixed", torch.float16: "16-mixed",
+    }  # fmt: skip
+    return names[number_type(device, schedule.precision)]

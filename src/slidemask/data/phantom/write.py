@@ -1,14 +1,17 @@
 """Write phantoms: slide, ground truth, and a note that says synthetic."""
 
-import logging
+import json
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 
 from slidemask.base.errors import SettingsError
 from slidemask.base.files import output_folder, write_json
+from slidemask.base.progress import track
 from slidemask.base.types import Rgb
 from slidemask.data.case import Case
 from slidemask.data.cohort import write_cohort
@@ -18,8 +21,6 @@ from slidemask.data.phantom.slide import PhantomSlide
 from slidemask.data.phantom.truth import truth_of
 from slidemask.io.geojson import write_geojson
 from slidemask.io.pyramid import write_rgb_pyramid
-
-log = logging.getLogger(__name__)
 
 NOTE = (
     "SYNTHETIC: procedural picture, no patient's tissue. It shows that software works, "
@@ -62,13 +63,7 @@ def write_phantom(
         If the folder cannot be written to.
     """
     slide = PhantomSlide(settings or PhantomSettings(), seed, seed if patient is None else patient)
-    stem = output_folder(folder) / slide.id
-    files = Phantom(
-        stem.with_suffix(".tif"),
-        stem.with_suffix(".geojson"),
-        stem.with_suffix(".json"),
-        f"phantom-patient-{slide.patient}",
-    )
+    files = _files(output_folder(folder), slide)
     write_rgb_pyramid(
         files.slide, bands(slide), slide.size, mpp=slide.mpp, description=f"{slide.id}. {NOTE}"
     )
@@ -84,11 +79,24 @@ def write_phantom_cohort(
     settings: PhantomSettings | None = None,
     *,
     seed: int = 0,
+    workers: int = 1,
 ) -> Path:
     """Write the slides of several patients and a `cohort.csv`; return the latter's path.
 
     The last fifth of the patients, at least one, is for the test, the fifth before it for
-    validation, all others for training. The stain is a patient's own.
+    validation, all others for training. The stain is a patient's own. A slide whose note is there
+    already was written before, by a run that was stopped, and is left as it is.
+
+    Parameters
+    ----------
+    folder : Path
+        Made if need be.
+    patients, slides_per_patient : int
+    settings : PhantomSettings, optional
+    seed : int
+        Equal settings and seed give equal files.
+    workers : int
+        Processes that paint; the files do not depend on it.
 
     Raises
     ------
@@ -100,20 +108,48 @@ def write_phantom_cohort(
             f"A cohort needs 3 patients (train, validation, test) with a slide each, got "
             f"{patients} with {slides_per_patient}. Ask for more."
         )
-    cases = []
-    for patient in range(patients):
-        for number in range(slides_per_patient):
-            slide_seed = (seed * patients + patient) * slides_per_patient + number
-            own = seed * patients + patient
-            written = write_phantom(folder, settings, slide_seed, patient=own)
-            part = _part(patient, patients)
-            log.info("%s written for %s", written.slide.name, part)
-            mpp = (settings or PhantomSettings()).mpp
-            cases.append(
-                Case(written.slide, written.annotations, written.patient, part, mpp, "phantom")
-            )
+    settings = settings or PhantomSettings()
+    first = seed * patients
+    slides = [
+        PhantomSlide(settings, patient * slides_per_patient + number, patient)
+        for patient in range(first, first + patients)
+        for number in range(slides_per_patient)
+    ]
+    output_folder(folder)
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        written = pool.map(_written, [folder] * len(slides), slides)
+        done = list(track(written, "phantoms", len(slides), "slides"))
+    cases = [
+        Case(
+            files.slide,
+            files.annotations,
+            files.patient,
+            _part(slide.patient - first, patients),
+            settings.mpp,
+            "phantom",
+        )
+        for files, slide in zip(done, slides, strict=True)
+    ]
     write_cohort(folder / "cohort.csv", cases)
     return folder / "cohort.csv"
+
+
+def _written(folder: Path, slide: PhantomSlide) -> Phantom:
+    """Write one slide unless a run before this one did; its note is written last."""
+    files = _files(folder, slide)
+    if files.note.exists() and json.loads(files.note.read_text()) == _note(slide, files):
+        return files
+    return write_phantom(folder, slide.settings, slide.seed, patient=slide.patient)
+
+
+def _files(folder: Path, slide: PhantomSlide) -> Phantom:
+    stem = folder / slide.id
+    return Phantom(
+        stem.with_suffix(".tif"),
+        stem.with_suffix(".geojson"),
+        stem.with_suffix(".json"),
+        f"phantom-patient-{slide.patient}",
+    )
 
 
 def bands(slide: PhantomSlide) -> Iterator[tuple[int, Rgb]]:
