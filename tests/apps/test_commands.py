@@ -176,11 +176,25 @@ def test_train_segment_evaluate_from_another_folder(
     assert code == 0, err
     code, out, err = slidemask("evaluate", "out", *part)
     assert code == 0, err
-    assert "dice" in out.casefold()
-    values = json.loads(slidemask("evaluate", "out", *part, "--json")[1])
-    assert any(name.startswith("dice gland") for name in values)
+    assert "Dice of gland" in out
+    assert len(out.splitlines()) < 20
+    assert (here / "out" / "scores" / "report.html").exists()
+    found = json.loads(slidemask("evaluate", "out", *part, "--json")[1])
+    assert {"dice", "mcc", "object f1"} <= {figure["name"] for figure in found["figures"]}
+    assert found["resampled"] == "patients"
+    compared = slidemask(
+        "evaluate", "out", *part, "-o", "again", "--compare", "out/scores/scores.json"
+    )[1]
+    assert "This, compared with out/scores/scores.json:" in compared
+    assert "difference +0.000 [+0.000, +0.000], p = 1.000 (slide, pooled, 2 patients)" in compared
+    code, out, err = slidemask("evaluate", "out", "-c", "run/cohort.csv", "--split", "train")
+    assert (code, "have no result" in err) == (2, True)
+    assert slidemask("segment", "-m", "run", "-o", "out", "-c", "lists/cohort.csv")[0] == 0
+    code, out, err = slidemask("evaluate", "out", "-c", "lists/cohort.csv")
+    assert (code, "holds scores of something else" in err) == (2, True)
+    assert slidemask("evaluate", "out", "-c", "lists/cohort.csv", "--overwrite")[0] == 0
     with (here / "out" / "summary.csv").open(newline="") as file:
-        assert len(list(csv.DictReader(file))) == 2
+        assert len(list(csv.DictReader(file))) == 6
 
 
 def test_evaluate_prints_json_that_others_can_read(
@@ -197,7 +211,13 @@ def test_evaluate_prints_json_that_others_can_read(
     def refuse(word: str) -> None:
         raise AssertionError(f"{word} is no JSON")
 
-    assert None in json.loads(out, parse_constant=refuse).values()
+    figures = json.loads(out, parse_constant=refuse)["figures"]
+    (dice,) = [
+        (f["value"], f["n"], f["skipped"])
+        for f in figures
+        if (f["name"], f["level"], f["average"]) == ("dice", "slide", "mean of slides")
+    ]
+    assert dice == (None, 0, 1)
 
 
 def test_doctor_says_that_all_is_well(

@@ -84,6 +84,8 @@ CASES = [
     (2, "train r.toml -c c.csv -o run --workers -1", "--workers"),
     (2, "evaluate out -c c.csv", "have no result"),
     (2, "evaluate out -c empty.csv", "is empty"),
+    (2, "evaluate out -c c.csv --compare no_such", "no scores can be read"),
+    (2, "evaluate out -c c.csv --compare c.csv", "is no scores.json"),
     (2, "cohort no_such", "is not a folder"),
     (2, "cohort d/images d/labels --patient-pattern ( --out n.csv", "no regular expression"),
     (2, "cohort d/images d/labels --table odd.csv --out n.csv", "has no column"),

@@ -86,6 +86,17 @@ def test_counting_in_chunks_changes_nothing(monkeypatch: pytest.MonkeyPatch):
     np.testing.assert_array_equal(Confusion.of(truth[::2], predicted[::2], 3).counts.sum(), 19 * 23)
 
 
+def test_leading_axes_are_many_at_once():
+    counts = np.random.default_rng(2).integers(0, 9, (4, 5, 3, 3))
+    together = Confusion(counts)
+    for name, measure in PER_CLASS.items():
+        values = measure(together)
+        assert values.shape == (4, 5, 3)
+        for place in np.ndindex(4, 5):
+            alone = measure(Confusion(counts[place]))
+            np.testing.assert_array_equal(values[place], alone, err_msg=name)
+
+
 def test_rows_are_the_truth():
     counted = Confusion.of(np.array([[1, 1]], np.uint8), np.array([[0, 1]], np.uint8), 2)
     assert counted.counts.tolist() == [[0, 0], [1, 1]]

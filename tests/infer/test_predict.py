@@ -92,6 +92,24 @@ def test_reads_like_a_slide(tmp_path: Path) -> None:
     np.testing.assert_allclose(probs[1], expected, atol=1e-6)
 
 
+@given(st.integers(1, 70), st.integers(1, 33), st.data())
+@settings(max_examples=30, deadline=None)
+def test_rows_are_those_of_the_whole(
+    tmp_path_factory: pytest.TempPathFactory, height: int, stride: int, data: st.DataObject
+) -> None:
+    slide = slide_of(height, 20)
+    job = job_of(slide, Darkness(), TileGrid(slide.size, 33, stride))
+    prediction = predict(job, tmp_path_factory.mktemp("work"), Stages())
+    assert prediction.size == (20, height)
+    top = data.draw(st.integers(0, height - 1))
+    count = data.draw(st.integers(1, height - top))
+    rows = prediction.rows(top, count)
+    np.testing.assert_array_equal(rows, whole(prediction)[:, top : top + count])
+    for outside in ((-1, 2), (top, height - top + 1)):
+        with pytest.raises(ValueError, match="not inside"):
+            prediction.rows(*outside)
+
+
 class KilledError(Exception):
     pass
 

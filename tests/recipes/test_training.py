@@ -58,7 +58,7 @@ def test_a_run_leaves_a_bundle_that_segments(cases: list[Case], tmp_path: Path) 
     names = {path.name for path in run.iterdir()}
     assert names == {
         "bundle", "cohort.csv", "curves.png", "history.csv", "inputs.json", "last.safetensors",
-        "recipe.toml", "samples.png", "tensorboard",
+        "recipe.toml", "samples.png", "selection.csv", "tensorboard",
     }  # fmt: skip
     assert {path.name for path in (run / "bundle").iterdir()} == set(FILES)
     samples = cv2.imdecode(np.fromfile(run / "samples.png", np.uint8), cv2.IMREAD_COLOR)
@@ -180,23 +180,35 @@ def test_a_cohort_without_patients_or_without_a_part_is_refused(
 CUT = """
 import sys, time
 from slidemask.data.loader import TrainingLoader
-told, mark = TrainingLoader.epoch, sys.argv.pop()
+from slidemask.train import wholeslides
+told, count, mark = TrainingLoader.epoch, wholeslides.histogram_slide, sys.argv.pop()
+place, counted = sys.argv.pop(), []
+def stop():
+    open(mark, "w").close()
+    time.sleep(60)
 def epoch(self, number):
-    for place, batch in enumerate(told(self, number)):
-        if (number, place) == (2, 1):
-            open(mark, "w").close()
-            time.sleep(60)
-        yield batch
-TrainingLoader.epoch = epoch
+    for batch, tiles in enumerate(told(self, number)):
+        if place == "tiles" and (number, batch) == (2, 1):
+            stop()
+        yield tiles
+def histogram(*slide, **how):
+    counted.append(1)
+    if place == "slides" and len(counted) == 5:  # the second of three, of epoch 2
+        stop()
+    return count(*slide, **how)
+TrainingLoader.epoch, wholeslides.histogram_slide = epoch, histogram
 from slidemask.apps.cli import main
 main()
 """
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of Unix")
-@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize(
+    ("stop", "place"),
+    [(signal.SIGINT, "tiles"), (signal.SIGKILL, "tiles"), (signal.SIGKILL, "slides")],
+)
 def test_a_command_that_is_stopped_goes_on_to_the_same_bytes(
-    cases: list[Case], tmp_path: Path, stop: signal.Signals
+    cases: list[Case], tmp_path: Path, stop: signal.Signals, place: str
 ) -> None:
     recipe, cohort, mark = (tmp_path / name for name in ("r.toml", "in/c.csv", "reached"))
     cohort.parent.mkdir()
@@ -205,7 +217,7 @@ def test_a_command_that_is_stopped_goes_on_to_the_same_bytes(
     rest = ["train", str(recipe), "--cohort", str(cohort), "--device", "cpu", "--workers", "1"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     running = subprocess.Popen(
-        [sys.executable, "-c", CUT, *rest, "--out", str(tmp_path / "cut"), str(mark)],
+        [sys.executable, "-c", CUT, *rest, "--out", str(tmp_path / "cut"), place, str(mark)],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
         start_new_session=True,
     )  # fmt: skip
@@ -221,10 +233,12 @@ def test_a_command_that_is_stopped_goes_on_to_the_same_bytes(
         assert "stopped; the same command goes on after epoch 1" in out
         assert "Traceback" not in err
         assert Bundle.load(tmp_path / "cut", "cpu").info.provenance["epoch"] == 1
+    assert (tmp_path / "cut" / ".validation").exists() == (place == "slides")
     trained = train(RECIPE, cases, tmp_path / "whole", device="cpu", workers=0)
     resumed = train(RECIPE, cases, tmp_path / "cut", device="cpu", workers=0)
     assert resumed.progress == trained.progress
-    for name in ("history.csv", "curves.png", "samples.png", "bundle/weights.safetensors"):
+    same = ("history.csv", "curves.png", "samples.png", "selection.csv")
+    for name in (*same, "bundle/weights.safetensors"):
         if name.endswith("safetensors"):
             one, other = load_file(tmp_path / "cut" / name), load_file(tmp_path / "whole" / name)
             assert all(bool((value == other[key]).all()) for key, value in one.items())

@@ -50,7 +50,8 @@ def make_task(disc_parts: Parts) -> MakeTask:
         segmenter = Segmenter(model or ModelSpec(width=3, depth=1), 1)
         training = TrainingLoader(disc_parts[0], settings.batch, augment=augment or Augment())
         validation = ValidationLoader(disc_parts[1], 4)
-        return Task(segmenter, GLAND.names, LossSpec(), settings, Selection(), training, validation)
+        tiles = Selection(level="tiles")
+        return Task(segmenter, GLAND.names, LossSpec(), settings, tiles, training, validation)
 
     return make
 

@@ -55,6 +55,22 @@ def test_curves_show_what_the_history_says(tmp_path: Path, drawn: list[Figure]):
     assert [t.get_text() for t in loss.texts] == ["best: epoch 4"]
 
 
+def test_tiles_and_whole_slides_have_a_panel_each(tmp_path: Path, drawn: list[Figure]):
+    rows = [
+        {"epoch": n, "loss": 1 / n, "positive tiles dice slides": 0.9 - 0.1 / n}
+        | ({"whole slides dice slides": 0.1 * n, "whole slides threshold": 0.5,
+            "whole slides dice slides at 0.3": 0.01} if n % 2 == 0 else {})
+        for n in range(1, 7)
+    ]  # fmt: skip
+    plot_curves(rows, tmp_path / "curves.png", best_epoch=6)
+    axes = {axis.get_ylabel(): axis for axis in drawn[0].axes}
+    assert list(axes) == ["loss", "score, positive tiles", "score, whole slides"]
+    lines = [line for line in axes["score, whole slides"].get_lines() if len(line.get_xdata()) > 2]  # type: ignore[arg-type]  # it is an array
+    assert [line.get_label() for line in lines] == ["dice slides"]
+    np.testing.assert_array_equal(lines[0].get_xdata(), [2, 4, 6])  # bridged, not broken
+    np.testing.assert_allclose(np.asarray(lines[0].get_ydata()), [0.2, 0.4, 0.6])
+
+
 @pytest.mark.parametrize("rows", [history(1), history(0), [{"loss": math.nan}], [{"epoch": 3}]])
 def test_short_and_empty_histories_make_a_picture(tmp_path: Path, rows: list[dict[str, float]]):
     plot_curves(rows, tmp_path / "curves.png")

@@ -68,7 +68,7 @@ def test_discs_are_learned_and_every_epoch_is_on_record(make_task: MakeTask, run
     assert losses[-1] < 0.5 * losses[0]
     assert progress.best > 0.9
     assert best[-1] == progress.best_epoch
-    dice = [row["dice slides"] for row in progress.history]
+    dice = [row["tiles dice slides"] for row in progress.history]
     assert progress.best == max(dice) == dice[progress.best_epoch - 1]
 
     with (run / "history.csv").open(newline="") as file:
@@ -90,7 +90,9 @@ def test_tensorboard_holds_every_epoch_once_also_after_a_resume(
     progress = fit(make_task(epochs=3), run, CPU, nothing)
     board = EventAccumulator(str(run / "tensorboard"))
     board.Reload()
-    assert {"loss", "learning_rate", "dice/slides", "dice/pooled"} <= set(board.Tags()["scalars"])
+    assert {"loss", "learning_rate", "tiles/dice/slides", "tiles/dice/pooled"} <= set(
+        board.Tags()["scalars"]
+    )
     events = board.Scalars("loss")
     assert [event.step for event in events] == [1, 2, 3]
     assert [event.value for event in events] == pytest.approx(

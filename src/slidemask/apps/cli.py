@@ -6,7 +6,7 @@ import sys
 import typer
 
 from slidemask import __version__
-from slidemask.apps import data, doctor, jobs, slides
+from slidemask.apps import data, doctor, jobs, slides, study
 from slidemask.base.errors import AnnotationError, SlideError, SlidemaskError
 
 COMMANDS = {
@@ -31,6 +31,7 @@ app = typer.Typer(
 )
 for _name, _command in COMMANDS.items():
     app.command(_name)(_command)
+app.add_typer(study.app)
 
 
 @app.callback(invoke_without_command=True)

@@ -1,8 +1,8 @@
 """Commands that do the work: demo, segment, train, evaluate."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -22,6 +22,8 @@ from slidemask.apps.options import (
 
 if TYPE_CHECKING:  # importing them loads torch, and --help should not wait for it
     from slidemask.data.case import Case
+    from slidemask.evaluate.compare import Difference
+    from slidemask.evaluate.evaluation import Evaluation
     from slidemask.models.bundle import Bundle
     from slidemask.recipes.segment import Options
 
@@ -91,14 +93,12 @@ def train(
     loaded, cases = load_recipe(recipe, changes or ()), read_cohort(cohort)
     trained = run_training(loaded, cases, out, device=device, workers=workers, overwrite=overwrite)
     progress = trained.progress
-    if not progress.epoch:
-        typer.echo("Stopped before the first epoch ended: nothing to keep yet.", err=True)
+    if not progress.best_epoch:
+        typer.echo("Stopped before an epoch could be judged: no bundle yet.", err=True)
         raise typer.Exit(130)
     state = "finished" if trained.finished else "stopped; the same command goes on"
-    typer.echo(
-        f"{state} after epoch {progress.epoch}; best epoch {progress.best_epoch}: "
-        f"{loaded.selection.figure} {progress.best:.4f} ({loaded.selection.average})"
-    )
+    typer.echo(f"{state} after epoch {progress.epoch}; best epoch {progress.best_epoch}")
+    typer.echo(trained.chosen)
     for name in ("bundle", "curves.png", "samples.png", "history.csv"):
         typer.echo(f"  {out / name}")
     if not trained.finished:
@@ -109,25 +109,37 @@ def evaluate(
     results: Annotated[Path, typer.Argument(metavar="OUT", help="Folder that `segment` wrote.")],
     cohort: Cohort,
     split: Split = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Folder for the scores; else OUT/scores.")
+    ] = None,
+    against: Annotated[
+        Path | None,
+        typer.Option("--compare", help="scores.json of another evaluation of the same slides."),
+    ] = None,
     as_json: Json = False,
+    overwrite: Overwrite = False,
 ) -> None:
-    """Score results against a cohort's annotations."""
-    from slidemask.evaluate.evaluation import none_if_nan
+    """Score results against a cohort's annotations: pixels, tiles, objects, with intervals."""
+    from slidemask.evaluate.compare import compare
+    from slidemask.evaluate.headline import headline
+    from slidemask.evaluate.scorefiles import read_scores
     from slidemask.recipes.scoring import evaluate as score
 
-    evaluation, report = score(results, _part(cohort, split))
+    other = read_scores(against) if against else None
+    evaluation, report = score(
+        results, _part(cohort, split), to=out, against=other, overwrite=overwrite
+    )
+    differences = compare(other, evaluation) if other else []
     if as_json:
-        show(
-            {
-                f"{f.name} {f.class_name} ({f.average})": none_if_nan(f.value)
-                for f in evaluation.figures
-            },
-            as_json=True,
-        )
+        show(_scores(evaluation, differences, report), as_json=True)
         return
-    for figure in evaluation.figures:
+    for figure in headline(evaluation.figures):
         typer.echo(figure)
-    typer.echo(f"{report}\n{CAUTION}")
+    if differences:
+        typer.echo(f"\nThis, compared with {against}:")
+    for difference in headline(differences):
+        typer.echo(difference)
+    typer.echo(f"\n{report}\nAll figures: {report.with_name('scores.json')}\n{CAUTION}")
 
 
 def demo(
@@ -189,3 +201,21 @@ def _part(cohort: Path, split: str | None) -> "list[Case]":
     if not cases:
         raise typer.BadParameter(f"no case of {cohort} is in the {split} part")
     return cases
+
+
+def _scores(
+    evaluation: "Evaluation", differences: "list[Difference]", report: Path
+) -> dict[str, Any]:
+    """Return what --json prints: every figure, in full."""
+    from slidemask.evaluate.evaluation import figure_rows, none_if_nan
+
+    return {
+        "report": str(report),
+        "about": dict(evaluation.about),
+        "resampled": evaluation.resampled,
+        "figures": figure_rows(evaluation.figures),
+        "differences": [
+            {k: none_if_nan(v) if isinstance(v, float) else v for k, v in asdict(d).items()}
+            for d in differences
+        ],
+    }

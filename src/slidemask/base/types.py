@@ -8,6 +8,9 @@ from numpy.typing import NDArray
 Rgb: TypeAlias = NDArray[np.uint8]
 """(H, W, 3), values 0..255."""
 
+Views: TypeAlias = NDArray[np.uint8]
+"""(H, W, 3), or (H, W, 6): a tile's red, green, blue, then those of its surroundings."""
+
 Mask: TypeAlias = NDArray[np.bool_]
 """(H, W), True inside."""
 

@@ -6,11 +6,12 @@ one core, torchvision's transforms v2 43.
 
 from typing import Annotated
 
+import cv2
 import numpy as np
 from pydantic import AfterValidator, Field
 
 from slidemask.base.settings import Settings
-from slidemask.base.types import Rgb
+from slidemask.base.types import Rgb, Views
 from slidemask.data import appearance
 from slidemask.data.motion import Motion
 from slidemask.data.stain import vary_stains
@@ -106,6 +107,10 @@ class Augment(Settings):
 _SHARPNESS_AND_NOISE = ("gamma", "blur", "sharpen", "noise", "jpeg")
 
 
+_BETWEEN = 16
+"""Mirrored rows on either side of each view, more than any blur reaches."""
+
+
 def draw_motion(augment: Augment, side: int, rng: np.random.Generator) -> Motion:
     """Draw flips, turns and affine map of a tile `side` pixels wide.
 
@@ -122,6 +127,29 @@ def draw_motion(augment: Augment, side: int, rng: np.random.Generator) -> Motion
     matrix = rotation @ np.array([[1, shear], [0, 1]]) / scale
     x, y = rng.uniform(-1, 1, 2) * augment.translation * side
     return Motion(side, matrix, (float(x), float(y)), flip, turns)
+
+
+def change_look_together(views: Views, augment: Augment, rng: np.random.Generator) -> Views:
+    """Vary a tile and its surroundings alike, by one draw: they are of one slide.
+
+    Parameters
+    ----------
+    views : (H, W, 3) or (H, W, 6) uint8
+    augment : Augment
+    rng : Generator
+    """
+    height, count = len(views), views.shape[2] // 3
+    if count == 1:
+        return change_look(views, augment, rng)
+    # One picture on top of the other; what lies between keeps blurs from mixing them.
+    each = [
+        cv2.copyMakeBorder(view, _BETWEEN, _BETWEEN, 0, 0, cv2.BORDER_REFLECT)
+        for view in np.split(views, count, axis=2)
+    ]
+    changed = change_look(np.concatenate(each, dtype=np.uint8), augment, rng)
+    return np.concatenate(
+        [part[_BETWEEN : _BETWEEN + height] for part in np.split(changed, count)], axis=2
+    )
 
 
 def change_look(image: Rgb, augment: Augment, rng: np.random.Generator) -> Rgb:

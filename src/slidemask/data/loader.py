@@ -17,21 +17,21 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from slidemask.base.types import Labels, Rgb
-from slidemask.data.augment import Augment, change_look, draw_motion
+from slidemask.base.types import Labels, Views
+from slidemask.data.augment import Augment, change_look_together, draw_motion
 from slidemask.data.motion import Motion
 from slidemask.data.sampling import draw, epoch_length, moved
 from slidemask.data.shelf import Shelf
 from slidemask.data.source import TileSource
 from slidemask.geometry.box import Box
-from slidemask.tiles.reading import read_tile
+from slidemask.tiles.reading import read_tile, surroundings
 
 
 class Batch(NamedTuple):
     """Tiles, their labels, and where they come from."""
 
     images: Tensor
-    """(N, H, W, 3) uint8."""
+    """(N, H, W, 3) uint8, or (N, H, W, 6) where the tiling has a context: tile, surroundings."""
     labels: Tensor
     """(N, H, W) uint8."""
     slides: tuple[str, ...]
@@ -47,7 +47,7 @@ class Order(NamedTuple):
     draw: tuple[int, int] | None = None
 
 
-class TileMaker(Dataset[tuple[Rgb, Labels, str]]):
+class TileMaker(Dataset[tuple[Views, Labels, str]]):
     """Makes the tile that an order asks for; goes to worker processes without its open slides.
 
     Parameters
@@ -63,7 +63,7 @@ class TileMaker(Dataset[tuple[Rgb, Labels, str]]):
         self._sampling, self._augment = source.sampling, augment or Augment.off()
         self._shelf = Shelf(self._cases, self._classes)
 
-    def __getitem__(self, order: Order) -> tuple[Rgb, Labels, str]:
+    def __getitem__(self, order: Order) -> tuple[Views, Labels, str]:
         grid = self._grids[order.case]
         if order.draw is None:
             side = grid.tile * grid.downsample
@@ -74,11 +74,16 @@ class TileMaker(Dataset[tuple[Rgb, Labels, str]]):
             motion = draw_motion(self._augment, grid.tile, rng)
         slide, truth = self._shelf.get(order.case)
         window = _window(box, motion, grid.downsample)
-        image = read_tile(slide, window, grid.downsample)
-        image, labels = motion.apply(image, truth.labels(window, grid.downsample))
+        views = read_tile(slide, window, grid.downsample)
+        views, labels = motion.apply(views, truth.labels(window, grid.downsample))
+        if grid.context is not None:
+            coarse, step = motion.coarser(grid.context), grid.downsample * grid.context
+            window = _window(surroundings(box, grid.context), coarse, step)
+            around = coarse.apply_to_image(read_tile(slide, window, step))
+            views = np.concatenate([views, around], axis=2)
         if rng is not None:
-            image = change_look(image, self._augment, rng)
-        return image, labels, str(self._cases[order.case].slide)
+            views = change_look_together(views, self._augment, rng)
+        return views, labels, str(self._cases[order.case].slide)
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_shelf": Shelf(self._cases, self._classes)}
@@ -115,12 +120,17 @@ class TrainingLoader:
         self._loader = _loader(TileMaker(source, augment), self._orders, workers, pin=pin)
         self._tiles = epoch_length(source.table, source.sampling)
 
+    @property
+    def source(self) -> TileSource:
+        """Where the tiles come from."""
+        return self._source
+
     def __len__(self) -> int:
         """Batches an epoch."""
         return max(1, self._tiles // self._batch)
 
     def epoch(self, number: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield images (N, H, W, 3) uint8 and labels (N, H, W) uint8 of epoch `number`."""
+        """Yield images (N, H, W, 3 or 6) and labels (N, H, W), both uint8, of epoch `number`."""
         table = self._source.table
         tiles = draw(table, self._source.sampling, number)[: len(self) * self._batch]
         corners = (table.case[tiles].tolist(), table.x[tiles].tolist(), table.y[tiles].tolist())
@@ -214,7 +224,7 @@ def _processes() -> BaseContext:
     return context
 
 
-def _collate(tiles: list[tuple[Rgb, Labels, str]]) -> Batch:
+def _collate(tiles: list[tuple[Views, Labels, str]]) -> Batch:
     images, labels, slides = zip(*tiles, strict=True)
     return Batch(torch.from_numpy(np.stack(images)), torch.from_numpy(np.stack(labels)), slides)
 

@@ -1,6 +1,7 @@
 """Random flips, turns and affine maps of a tile, read so that no corner is missing."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import cv2
 import numpy as np
@@ -8,6 +9,8 @@ from numpy.typing import NDArray
 
 from slidemask.base.types import IGNORE, Labels, Rgb
 from slidemask.geometry.box import Box
+
+_UNKNOWN = {"borderMode": cv2.BORDER_CONSTANT, "borderValue": (IGNORE,)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,32 +56,30 @@ class Motion:
         The image is interpolated linearly, labels are taken from the nearest pixel. Where the
         window does not reach (it always does by itself) the image is mirrored and labels are 255.
         """
-        if self.matrix is not None:
-            image, labels = self._warp(image, labels)
-        if self.flip:
-            image, labels = image[:, ::-1], labels[:, ::-1]
-        image, labels = np.rot90(image, self.turns), np.rot90(labels, self.turns)
-        return np.ascontiguousarray(image), np.ascontiguousarray(labels)
+        return self.apply_to_image(image), self._moved(labels, cv2.INTER_NEAREST, _UNKNOWN)
 
-    def _warp(self, image: Rgb, labels: Labels) -> tuple[Rgb, Labels]:
-        window, matrix = self.window, np.asarray(self.matrix)
+    def apply_to_image(self, image: Rgb) -> Rgb:
+        """Move the pixels of `window`; return those of the tile."""
+        return self._moved(image, cv2.INTER_LINEAR, {"borderMode": cv2.BORDER_REFLECT})
+
+    def coarser(self, factor: float) -> "Motion":
+        """Return the same motion about the same centre, of pixels `factor` times as large."""
+        return replace(self, shift=(self.shift[0] / factor, self.shift[1] / factor))
+
+    def _moved(
+        self, pixels: NDArray[np.uint8], interpolation: int, border: dict[str, Any]
+    ) -> NDArray[np.uint8]:
+        if self.matrix is not None:
+            size, how = (self.side, self.side), interpolation | cv2.WARP_INVERSE_MAP
+            moved = cv2.warpAffine(pixels, self._source(self.matrix), size, flags=how, **border)
+            pixels = np.asarray(moved, np.uint8)
+        if self.flip:
+            pixels = pixels[:, ::-1]
+        return np.ascontiguousarray(np.rot90(pixels, self.turns))
+
+    def _source(self, matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the map from pixel indices of the moved tile to those of the window."""
+        window = self.window
         half = 0.5 - self.side / 2  # from a pixel's index to its centre's offset
         offset = matrix @ (half, half) + self.shift - half - (window.x, window.y)
-        source = np.column_stack([matrix, offset])
-        size = (self.side, self.side)
-        moved = cv2.warpAffine(
-            image,
-            source,
-            size,
-            flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-            borderMode=cv2.BORDER_REFLECT,
-        )
-        kept = cv2.warpAffine(
-            labels,
-            source,
-            size,
-            flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP,
-            borderMode=cv2.BORDER_CONSTANT,
-            borderValue=(IGNORE,),
-        )
-        return np.asarray(moved, np.uint8), np.asarray(kept, np.uint8)
+        return np.column_stack([matrix, offset])

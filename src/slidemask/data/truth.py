@@ -126,7 +126,7 @@ class LabelImageTruth:
         return labels
 
 
-def open_truth(case: Case, slide: Slide, classes: ClassMap) -> Truth:
+def open_truth(case: Case, slide: Slide, classes: ClassMap) -> PolygonTruth | LabelImageTruth:
     """Read a case's annotations in the terms of `classes`.
 
     Inside region polygons, where the class map names them and the file has some, everything is

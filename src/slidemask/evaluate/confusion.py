@@ -27,7 +27,8 @@ class Confusion:
     Parameters
     ----------
     counts : (C, C) int64
-        Pixels whose truth is the row's class and whose prediction is the column's.
+        Pixels whose truth is the row's class and whose prediction is the column's. With leading
+        axes, (..., C, C), the figures of many (tiles, resamples) come at once, as (..., C).
 
     Examples
     --------
@@ -133,14 +134,14 @@ class Confusion:
         return _ratio(tp * tn - fp * fn, np.sqrt(margins))
 
     def one_vs_rest(self) -> tuple[PerClass, PerClass, PerClass, PerClass]:
-        """Return (C,) true positives, false positives, false negatives, true negatives.
+        """Return (..., C) true positives, false positives, false negatives, true negatives.
 
         They are exact up to 2^53 (9 * 10^15) pixels.
         """
-        hit = self.counts.diagonal()
-        false = self.counts.sum(0) - hit
-        missed = self.counts.sum(1) - hit
-        rest = self.counts.sum() - hit - false - missed
+        hit = self.counts.diagonal(axis1=-2, axis2=-1)
+        false = self.counts.sum(-2) - hit
+        missed = self.counts.sum(-1) - hit
+        rest = self.counts.sum((-2, -1))[..., None] - hit - false - missed
         tp, fp, fn, tn = (part.astype(np.float64) for part in (hit, false, missed, rest))
         return tp, fp, fn, tn
 

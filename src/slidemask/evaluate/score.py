@@ -1,4 +1,4 @@
-"""A predicted mask against the truth, band by band, in bounded memory."""
+"""A predicted map against the truth, band by band, in bounded memory."""
 
 from collections.abc import Iterator
 from typing import Protocol
@@ -28,13 +28,21 @@ class Truth(Protocol):
         ...
 
 
-class MaskRows(Protocol):
-    """A predicted mask that is read by rows."""
+class MappedRows(Protocol):
+    """Anything predicted over the canvas that is read by rows: labels, probabilities."""
 
     @property
     def size(self) -> Size:
-        """Mask pixels."""
+        """Pixels of the map."""
         ...
+
+    def rows(self, top: int, height: int) -> NDArray[np.uint8]:
+        """Return (..., height, width)."""
+        ...
+
+
+class MaskRows(MappedRows, Protocol):
+    """A predicted mask that is read by rows."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -74,32 +82,62 @@ def score_slide(
     SettingsError
         If truth or mask hold an index that is no class.
     """
-    _check(mask, slide_size.at(downsample), names)
-    step = truth.native_downsample or downsample
-    total = Confusion.zero(len(names))
-    for top, known in _truth_bands(truth, slide_size.at(step), step, step / downsample):
-        predicted = _sample(mask, top, known.shape, step / downsample)
-        total = total + Confusion.of(known, predicted, len(names))
-    return total
-
-
-def _check(mask: MaskRows, canvas: Size, names: tuple[str, ...]) -> None:
-    if tuple(mask.size) != tuple(canvas):
-        raise CohortError(
-            f"the mask has {mask.size.width} x {mask.size.height} px, but the slide at the mask's "
-            f"downsample has {canvas.width} x {canvas.height}; check that they belong together"
-        )
     if mask.names and mask.names != names:
         raise CohortError(
             f"the mask's classes are {list(mask.names)}, the truth's {list(names)}; "
             "score it with the class map of the model that made it"
         )
+    total = Confusion.zero(len(names))
+    for known, predicted in walk(truth, mask, slide_size, downsample):
+        total = total + Confusion.of(known, predicted, len(names))
+    return total
+
+
+def walk(
+    truth: Truth, mapped: MappedRows, slide_size: Size, downsample: float
+) -> Iterator[tuple[Labels, NDArray[np.uint8]]]:
+    """Bring truth and a predicted map together, band by band, from the top down.
+
+    A label image keeps its own pixels, each with the prediction at its centre; polygons are
+    drawn at the map's pixels.
+
+    Parameters
+    ----------
+    truth : Truth
+        Labels of any box.
+    mapped : MappedRows
+        A map over the canvas, `slide_size.at(downsample)` pixels.
+    slide_size : Size
+        Level-0 pixels.
+    downsample : float
+        Level-0 pixels per pixel of the map.
+
+    Yields
+    ------
+    ((h, W) uint8, (..., h, W) uint8)
+        What is known, and what was predicted there.
+
+    Raises
+    ------
+    CohortError
+        If the map's size is not the slide's at `downsample`.
+    """
+    canvas = slide_size.at(downsample)
+    if tuple(mapped.size) != tuple(canvas):
+        raise CohortError(
+            f"the mask has {mapped.size.width} x {mapped.size.height} px, but the slide at the "
+            f"mask's downsample has {canvas.width} x {canvas.height}; check that they belong "
+            "together"
+        )
+    step = truth.native_downsample or downsample
+    for top, known in _truth_bands(truth, slide_size.at(step), step, step / downsample):
+        yield known, _sample(mapped, top, known.shape, step / downsample)
 
 
 def _truth_bands(
     truth: Truth, size: Size, step: float, ratio: float
 ) -> Iterator[tuple[int, Labels]]:
-    """Yield (top row, labels) at `step` level-0 px per px, so high that the mask's rows are few."""
+    """Yield (top row, labels) at `step` level-0 px per px, so high that the map's rows are few."""
     rows = max(1, int(BAND_ROWS / max(1.0, ratio)))
     for top in range(0, size.height, rows):
         height = min(rows, size.height - top)
@@ -107,19 +145,22 @@ def _truth_bands(
         yield top, truth.labels(box, step)
 
 
-def _sample(mask: MaskRows, top: int, shape: tuple[int, ...], ratio: float) -> Labels:
-    """Return the mask's labels at the centres of (rows, columns) truth pixels from `top` down.
+def _sample(
+    mapped: MappedRows, top: int, shape: tuple[int, ...], ratio: float
+) -> NDArray[np.uint8]:
+    """Return the map's values at the centres of (rows, columns) truth pixels from `top` down.
 
-    `ratio` is the side of a truth pixel in mask pixels.
+    `ratio` is the side of a truth pixel in pixels of the map.
     """
-    rows = _centres(top, shape[0], ratio, mask.size[1])
-    band = mask.rows(int(rows[0]), int(rows[-1] - rows[0]) + 1)
+    rows = _centres(top, shape[0], ratio, mapped.size[1])
+    band = mapped.rows(int(rows[0]), int(rows[-1] - rows[0]) + 1)
     if ratio == 1:
         return band
-    return band[np.ix_(rows - rows[0], _centres(0, shape[1], ratio, mask.size[0]))]
+    columns = _centres(0, shape[1], ratio, mapped.size[0])
+    return band[..., (rows - rows[0])[:, None], columns]
 
 
 def _centres(start: int, count: int, ratio: float, limit: int) -> NDArray[np.intp]:
-    """Return the mask pixels in which the centres of truth pixels lie."""
+    """Return the pixels of the map in which the centres of truth pixels lie."""
     centres = (np.arange(start, start + count) + 0.5) * ratio
     return np.minimum(centres.astype(np.intp), limit - 1)

@@ -23,8 +23,8 @@ def predict_views(bundle: Bundle, tiles: NDArray[np.uint8], blend: Blend) -> Pro
     ----------
     bundle : Bundle
         Network.
-    tiles : (N, H, W, 3) uint8
-        Square tiles.
+    tiles : (N, H, W, 3 or 6) uint8
+        Square tiles; surroundings, if any, turn with them.
     blend : Blend
         Its augmentation names 1, 4 or 8 views; its precision is that of each.
     """

@@ -61,6 +61,7 @@ class Job:
             "tile": grid.tile,
             "stride": grid.stride,
             "downsample": grid.downsample,
+            "context": grid.context,
             "kept": hashlib.sha256(self.tiles.kept.tobytes()).hexdigest()[:16],
             "filters": self.bundle.info.filters.model_dump(mode="json"),
             "blend": self.blend.model_dump(mode="json") | {"batch": self.batch},
@@ -117,9 +118,7 @@ class _Run:
     def go(self, threads: int) -> None:
         job, grid = self._job, self._job.tiles.grid
         groups = batches_in_order(job.tiles, self._row, job.batch)
-        batches = read_ahead(
-            job.slide, groups, grid.downsample, job.bundle.info.filters, threads=threads
-        )
+        batches = read_ahead(job.slide, groups, grid, job.bundle.info.filters, threads=threads)
         meter = Meter(job.slide.id, int(job.tiles.kept[self._row :].sum()), "tiles")
         try:
             while (batch := self._next(batches)) is not None:
@@ -139,9 +138,7 @@ class _Run:
         if not batch.columns:
             return
         with self._stages.stage("network"):
-            probs: Probs = predict_views(
-                self._job.bundle, batch.pixels, self._job.blend
-            )
+            probs: Probs = predict_views(self._job.bundle, batch.pixels, self._job.blend)
         with self._stages.stage("blend"):
             for column, tile in zip(batch.columns, probs, strict=True):
                 self._ring.add(tile[1:], column * self._job.tiles.grid.stride, self._weight)

@@ -36,6 +36,21 @@ class Prediction:
         """Width and height of the map."""
         return Size(self.store.shape[2], self.store.shape[1])
 
+    @property
+    def size(self) -> Size:
+        """Width and height of the map, as of everything that is read by rows."""
+        return self.canvas
+
+    def rows(self, top: int, height: int) -> Quantised:
+        """Return (K, height, width) uint8 from row `top` on, all inside the map."""
+        if not 0 <= top <= top + height <= self.canvas.height:
+            raise ValueError(f"rows {top} to {top + height} are not inside {self.canvas}")
+        result = np.empty((self.store.shape[0], height, self.canvas.width), np.uint8)
+        for start, band in self.store.bands(top, top + height):
+            first, last = max(top, start), min(top + height, start + band.shape[1])
+            result[:, first - top : last - top] = band[:, first - start : last - start]
+        return result
+
     def bands(self) -> Iterator[tuple[int, Quantised]]:
         """Yield (top row, (K, rows, width) uint8) from the top down; may be called again."""
         return self.store.bands()

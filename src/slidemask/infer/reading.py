@@ -9,11 +9,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from slidemask.base.types import Rgb
+from slidemask.base.types import Views
+from slidemask.geometry.box import Box
 from slidemask.io.slide import Slide
 from slidemask.tiles.filters import Filters, keep_pixels
-from slidemask.tiles.grid import Tile
-from slidemask.tiles.reading import read_tile
+from slidemask.tiles.grid import Tile, TileGrid
+from slidemask.tiles.reading import read_around, read_tile
 from slidemask.tiles.select import TileSet
 
 
@@ -23,7 +24,7 @@ class Batch(NamedTuple):
     row: int
     columns: tuple[int, ...]
     pixels: NDArray[np.uint8]
-    """(N, tile, tile, 3); tiles that the pixel filters drop are not in it."""
+    """(N, tile, tile, 3), or 6 with a context; tiles that the pixel filters drop are not in it."""
 
 
 def batches_in_order(tiles: TileSet, first_row: int, batch: int) -> Iterator[list[Tile]]:
@@ -40,13 +41,13 @@ def batches_in_order(tiles: TileSet, first_row: int, batch: int) -> Iterator[lis
 
 
 def read_ahead(
-    slide: Slide, groups: Iterator[list[Tile]], downsample: float, filters: Filters, *, threads: int
+    slide: Slide, groups: Iterator[list[Tile]], grid: TileGrid, filters: Filters, *, threads: int
 ) -> Generator[Batch]:
     """Read batches in order, a bounded number of them ahead."""
     with ThreadPoolExecutor(threads, thread_name_prefix="read") as pool:
 
-        def start(group: list[Tile]) -> tuple[list[Tile], list[Future[Rgb]]]:
-            return group, [pool.submit(read_tile, slide, tile.box, downsample) for tile in group]
+        def start(group: list[Tile]) -> tuple[list[Tile], list[Future[Views | None]]]:
+            return group, [pool.submit(_read, slide, tile.box, grid, filters) for tile in group]
 
         waiting = deque(start(group) for group in islice(groups, threads + 1))
         try:
@@ -54,16 +55,30 @@ def read_ahead(
                 group, futures = waiting.popleft()
                 pixels = [future.result() for future in futures]
                 waiting.extend(start(following) for following in islice(groups, 1))
-                yield _batch(group, pixels, filters)
+                yield _batch(group, pixels, grid)
         finally:
             for _, futures in waiting:
                 for future in futures:
                     future.cancel()
 
 
-def _batch(group: list[Tile], pixels: list[Rgb], filters: Filters) -> Batch:
-    kept = [i for i, tile in enumerate(pixels) if keep_pixels(tile, filters)]
-    stack = (
-        np.stack([pixels[i] for i in kept]) if kept else np.empty((0, *pixels[0].shape), np.uint8)
-    )
-    return Batch(group[0].row, tuple(group[i].column for i in kept), stack)
+def _read(slide: Slide, box: Box, grid: TileGrid, filters: Filters) -> Views | None:
+    """Read a tile, and its surroundings only where the filters keep the tile itself."""
+    tile = read_tile(slide, box, grid.downsample)
+    if not keep_pixels(tile, filters):
+        return None
+    if grid.context is None:
+        return tile
+    around = read_around(slide, box, grid.downsample, grid.context)
+    return np.concatenate([tile, around], axis=2)
+
+
+def _batch(group: list[Tile], pixels: list[Views | None], grid: TileGrid) -> Batch:
+    kept = [
+        (tile.column, views) for tile, views in zip(group, pixels, strict=True) if views is not None
+    ]
+    if not kept:
+        channels = 3 if grid.context is None else 6
+        return Batch(group[0].row, (), np.empty((0, grid.tile, grid.tile, channels), np.uint8))
+    columns, views = zip(*kept, strict=True)
+    return Batch(group[0].row, columns, np.stack(views))

@@ -11,6 +11,7 @@ from slidemask.base.errors import SlideError
 from slidemask.base.types import Labels
 from slidemask.geometry.box import Size
 from slidemask.io.ome import class_table
+from slidemask.io.planerows import PlaneRows
 from slidemask.io.source import PerThread
 from slidemask.io.tiff import check_whole, main_series, planes_of
 from slidemask.io.tiffmpp import tiff_pixel_size
@@ -39,18 +40,19 @@ class MaskFile:
                     f"it holds {series.shape} {series.dtype} ({series.axes}), "
                     "but a mask is one plane of uint8 labels"
                 )
-            self._planes = [planes_of(level)[0] for level in series.levels]
-            check_whole(path, self._planes)
+            planes = [planes_of(level)[0] for level in series.levels]
+            check_whole(path, planes)
             self.names = class_table(page.description).names
             self.mpp = tiff_pixel_size(page, series).mpp
         self._files = PerThread(lambda: path.open("rb", buffering=0))
-        self._held: tuple[int, int] | None = None
-        self._strip = np.empty((0, 0), np.uint8)
+        self._levels = [
+            PlaneRows(path, plane, self._read, level) for level, plane in enumerate(planes)
+        ]
 
     @property
     def size(self) -> Size:
         """Pixels of the mask."""
-        return self._planes[0].size
+        return self._levels[0].size
 
     def rows(self, top: int, height: int) -> Labels:
         """Return (height, W) labels from row `top` on.
@@ -60,18 +62,17 @@ class MaskFile:
         SlideError
             If the rows are not all inside the mask, or the file is damaged.
         """
-        return self._rows(0, top, height)
+        return self._levels[0].rows(top, height)
 
     def level(self, longest_px: int) -> Labels:
         """Return the finest stored level whose longer side is at most `longest_px`.
 
         Where even the coarsest is longer, every n-th pixel of it.
         """
-        fitting = [n for n, plane in enumerate(self._planes) if max(plane.size) <= longest_px]
-        number = fitting[0] if fitting else len(self._planes) - 1
-        size = self._planes[number].size
-        step = -(-max(size) // longest_px)
-        return self._rows(number, 0, size.height)[::step, ::step]
+        fitting = [level for level in self._levels if max(level.size) <= longest_px]
+        level = fitting[0] if fitting else self._levels[-1]
+        step = -(-max(level.size) // longest_px)
+        return level.rows(0, level.size.height)[::step, ::step]
 
     def close(self) -> None:
         """Close the file."""
@@ -87,46 +88,6 @@ class MaskFile:
         trace: TracebackType | None,
     ) -> None:
         self.close()
-
-    def _rows(self, level: int, top: int, height: int) -> Labels:
-        plane = self._planes[level]
-        if not 0 <= top < top + height <= plane.size.height:
-            raise SlideError(
-                f"{self.path} has rows 0 to {plane.size.height}, not {top} to {top + height}"
-            )
-        out = np.empty((height, plane.size.width), np.uint8)
-        done = 0
-        while done < height:
-            number, inside = divmod(top + done, plane.tile.height)
-            part = self._tile_row(level, number)[inside : inside + height - done]
-            out[done : done + len(part)] = part
-            done += len(part)
-        return out
-
-    def _tile_row(self, level: int, number: int) -> Labels:
-        if self._held != (level, number):
-            self._held = None
-            self._strip = self._decoded_row(level, number)
-            self._held = level, number
-        return self._strip
-
-    def _decoded_row(self, level: int, number: int) -> Labels:
-        plane = self._planes[level]
-        rows = min(plane.tile.height, plane.size.height - number * plane.tile.height)
-        strip = np.zeros((rows, plane.size.width), np.uint8)
-        for column in range(plane.columns):
-            left = column * plane.tile.width
-            try:
-                tile = plane.tile_at(self._read, number * plane.columns + column)
-            except Exception as error:  # the codec's own error
-                raise SlideError(
-                    f"{self.path}: tile row {number}, column {column} of level {level} is damaged "
-                    f"({error}); write the mask again."
-                ) from error
-            if tile is not None:
-                part = tile[:rows, : plane.size.width - left, 0]
-                strip[:, left : left + part.shape[1]] = part
-        return strip
 
     def _read(self, offset: int, count: int) -> bytes:
         file = self._files.get()

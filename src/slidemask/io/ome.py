@@ -69,6 +69,21 @@ def class_table(xml: str) -> ClassTable:
     return ClassTable(found.get(CLASSES, ()), found.get(COLOURS, ()))
 
 
+def channel_names(xml: str) -> tuple[str, ...]:
+    """Read the channels' names back; empty where the text is no OME-XML.
+
+    >>> channel_names(ome_xml("a", Size(3, 2), ["gland", "stroma"], mpp=None).decode())
+    ('gland', 'stroma')
+    """
+    try:
+        root = ET.fromstring(xml)  # noqa: S314 - expat refuses entity bombs
+    except ET.ParseError:
+        return ()
+    return tuple(
+        channel.get("Name", "") for channel in root.iterfind("{*}Image/{*}Pixels/{*}Channel")
+    )
+
+
 def _pixels(size: Size, channels: Sequence[str], mpp: float | None) -> ET.Element:
     physical = {}
     for axis in "XY" if mpp is not None else "":

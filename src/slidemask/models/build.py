@@ -11,6 +11,7 @@ from torch import nn
 
 from slidemask.base.errors import BundleError, SettingsError
 from slidemask.base.settings import Settings
+from slidemask.models.context import ContextNetwork
 from slidemask.models.unet import UNet
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -61,23 +62,29 @@ class ModelSpec(Settings):
         return self
 
 
-def build_network(spec: ModelSpec, channels: int) -> nn.Module:
+def build_network(spec: ModelSpec, channels: int, context: float | None = None) -> nn.Module:
     """Build the network `spec` describes, with `channels` output logits.
+
+    With a `context` it sees tiles and their surroundings, so many times coarser.
 
     Raises
     ------
     SettingsError
-        If architecture or encoder has no such name.
+        If architecture or encoder has no such name, or the architecture cannot use a context.
     BundleError
         If encoder weights cannot be loaded.
     """
-    if spec.architecture == "unet":
-        return UNet(channels, spec.width, spec.depth)
-    return _library_network(spec, channels)
+    plain = spec.architecture == "unet"
+    network: nn.Module = (
+        UNet(channels, spec.width, spec.depth) if plain else _library_network(spec, channels)
+    )
+    return network if context is None else ContextNetwork(network, context)
 
 
 def input_multiple(network: nn.Module) -> int:
     """Return the number that input sides must be multiples of."""
+    if isinstance(network, ContextNetwork):
+        return input_multiple(network.network)
     if isinstance(network, UNet):
         return network.multiple
     return int(max(network.encoder.output_stride, 1))  # type: ignore[union-attr]  # all SMP models have one

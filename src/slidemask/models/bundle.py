@@ -103,7 +103,7 @@ class Bundle:
         info = read_info(source)
         blob = _read(source, "weights.safetensors")
         spec = info.model.model_copy(update={"encoder_weights": None})
-        segmenter = Segmenter(spec, len(info.classes.classes))
+        segmenter = Segmenter(spec, len(info.classes.classes), info.tiling.context)
         try:
             state = safetensors.torch.load(blob)
             segmenter.load_state_dict(
@@ -120,7 +120,7 @@ class Bundle:
 
     @torch.inference_mode()
     def predict(self, tiles: NDArray[np.uint8], precision: Precision = "auto") -> Probs:
-        """(N, H, W, 3) uint8 -> (N, K + 1, H, W) float32, background first, sums to 1."""
+        """(N, H, W, 3 or 6) uint8 -> (N, K + 1, H, W) float32, background first, sums to 1."""
         batch, kind = torch.from_numpy(tiles).to(self.device), self.device.type
         numbers = number_type(self.device, precision)
         with torch.autocast(kind, numbers, enabled=numbers != torch.float32):

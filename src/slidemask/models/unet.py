@@ -56,13 +56,22 @@ class UNet(nn.Module):
         self.up = nn.ModuleList(Up(b, a) for a, b in reversed(list(pairwise(widths))))
         self.last = nn.Conv2d(width, channels, 1)
         self.multiple = 2**depth
+        self.widths = widths
 
     def forward(self, images: Tensor) -> Tensor:
         """(N, 3, H, W) -> logits (N, channels, H, W)."""
+        return self.decode(self.encode(images))
+
+    def encode(self, images: Tensor) -> list[Tensor]:
+        """(N, 3, H, W) -> features of each resolution, finest first."""
         features = [self.first(images)]
         for stage in self.down:
             features.append(stage(nn.functional.max_pool2d(features[-1], 2)))
-        x = features.pop()
+        return features
+
+    def decode(self, features: list[Tensor]) -> Tensor:
+        """Features, finest first -> logits (N, channels, H, W)."""
+        *skips, x = features
         for stage in self.up:
-            x = stage(x, features.pop())
+            x = stage(x, skips.pop())
         return self.last(x)

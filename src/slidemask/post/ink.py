@@ -3,14 +3,14 @@
 from collections.abc import Iterator
 
 import numpy as np
+from numpy.typing import NDArray
 
-from slidemask.base.types import Labels
 from slidemask.tiles.tissue import TissueMask
 
 
 def without_ink(
-    bands: Iterator[tuple[int, Labels]], tissue: TissueMask | None, downsample: float
-) -> Iterator[tuple[int, Labels]]:
+    bands: Iterator[tuple[int, NDArray[np.uint8]]], tissue: TissueMask | None, downsample: float
+) -> Iterator[tuple[int, NDArray[np.uint8]]]:
     """Set to background what lies on a pen mark.
 
     A tile that holds tissue is predicted as a whole, and a network that never saw ink may take it
@@ -18,8 +18,8 @@ def without_ink(
 
     Parameters
     ----------
-    bands : iterator of (top row, (h, W) uint8)
-        Labels of the canvas.
+    bands : iterator of (top row, (..., h, W) uint8)
+        Labels of the canvas, or foreground probabilities.
     tissue : TissueMask or None
         Its `ink` is what is erased.
     downsample : float
@@ -30,8 +30,8 @@ def without_ink(
         return
     ratio = downsample / tissue.downsample
     for top, labels in bands:
-        rows = _nearest(top, labels.shape[0], ratio, tissue.ink.shape[0])
-        columns = _nearest(0, labels.shape[1], ratio, tissue.ink.shape[1])
+        rows = _nearest(top, labels.shape[-2], ratio, tissue.ink.shape[0])
+        columns = _nearest(0, labels.shape[-1], ratio, tissue.ink.shape[1])
         yield top, np.where(tissue.ink[np.ix_(rows, columns)], np.uint8(0), labels)
 
 

@@ -28,13 +28,16 @@ _CARD = """\
 Each figure says what it is an average of: "pooled" counts all pixels of the part together,
 "slides" is the mean of each slide's or picture's own figure.
 
+{chosen}
+
 {scores}
 
 ## Limits
 
 It knows only tissue, stain and scanner of the kinds it was trained on; look at results on your own
-slides before you trust them. Figures on validation tiles chose the epoch, so they flatter it a
-little; score slides that were never used for that (`slidemask evaluate`).
+slides before you trust them. The figures on the validation part chose the epoch, and on whole
+slides threshold and cleaning, so they flatter it a little; score slides that were never used for
+that (`slidemask evaluate`).
 """
 
 
@@ -49,20 +52,23 @@ def write_card(info: BundleInfo, recipe: Recipe, scores: Mapping[str, Mapping[st
         f"{part}: {count} cases of {made['patients'][part]} patients"
         for part, count in made["cases"].items()
     )
-    resolution = type(info.tiling.resolution).__name__.lower()
     value = next(iter(vars(info.tiling.resolution).values()))
+    seen = f"{type(info.tiling.resolution).__name__.lower()} {value:g}"
+    if info.tiling.context is not None:
+        seen += f", seen with their surroundings, {info.tiling.context:g} times as wide and coarser"
     return _CARD.format(
         name=info.name,
         about=recipe.about,
         classes=", ".join(info.classes.names[1:]),
         network=network,
         tile=info.tiling.tile_px,
-        resolution=f"{resolution} {value:g}",
+        resolution=seen,
         cases=cases,
         epoch=made["epoch"],
         recipe=recipe.name,
         digest=made["recipe_digest"],
         licence=recipe.licence or "as the training data allow",
+        chosen=made.get("selection", {}).get("in_words", ""),
         scores=_tables(scores),
     )
 

@@ -76,6 +76,7 @@ class Plan:
             "tile_px": grid.tile,
             "stride_px": grid.stride,
             "downsample": grid.downsample,
+            "context": grid.context,
             "canvas": grid.canvas._asdict(),
             "level_read": self.level,
             "level_downsample": self.level_downsample,
@@ -136,7 +137,7 @@ def _cost(segmenter: Segmenter, tile: int) -> Cost:
     for module in shapes.modules():
         module.register_forward_hook(note)
     with torch.inference_mode(), FlopCounterMode(display=False) as counter:
-        shapes(torch.empty(1, tile, tile, 3, dtype=torch.uint8, device="meta"))
+        shapes(torch.empty(1, tile, tile, segmenter.channels, dtype=torch.uint8, device="meta"))
     return Cost(float(counter.get_total_flops()), moved, largest)
 
 

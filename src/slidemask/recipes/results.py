@@ -173,6 +173,7 @@ def _facts(whole: Segmented, source: str) -> dict[str, Any]:
         "model": {
             "name": info.name,
             "digest": whole.bundle.digest,
+            "path": whole.bundle.source and str(whole.bundle.source.resolve()),
             "classes": [{"name": c.name, "colour": list(c.colour)} for c in info.classes.classes],
         },
         "class_map": info.classes.model_dump(mode="json"),

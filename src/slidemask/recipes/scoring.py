@@ -1,39 +1,54 @@
 """Score a folder of results against a cohort's annotations."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Final
 
-import numpy as np
-
-from slidemask.base.classes import ClassMap
-from slidemask.base.errors import CohortError
+from slidemask.base.errors import CohortError, OutputError
+from slidemask.base.files import output_folder
 from slidemask.base.progress import track
 from slidemask.data.case import Case
-from slidemask.data.truth import Truth, open_truth
-from slidemask.evaluate.evaluation import Evaluation, SlideScore, write_tables
-from slidemask.evaluate.report import write_evaluation_report
-from slidemask.evaluate.score import score_slide
-from slidemask.geometry.box import Box
-from slidemask.io.maskfile import MaskFile, open_mask
-from slidemask.io.open import open_slide
-from slidemask.io.slide import Slide
-from slidemask.post.overlay import error_picture
-from slidemask.post.preview import thumbnail, write_picture
-from slidemask.recipes.results import results
+from slidemask.evaluate.compare import compare
+from slidemask.evaluate.evaluation import Evaluation
+from slidemask.evaluate.scorefiles import write_scores
+from slidemask.evaluate.scorereport import Surroundings, write_evaluation_report
+from slidemask.evaluate.sizes import ObjectSizes
+from slidemask.recipes.found import Found, class_map, find_results, read_history
+from slidemask.recipes.slidescore import Scored, score_result
+from slidemask.tiles.grid import Tiling
 
-PICTURE = "errors.png"
+SCORES: Final = "scores"
+"""Folder below the results that scores are written to, where no other is named."""
 
 
-def evaluate(out: Path, cases: Sequence[Case]) -> tuple[Evaluation, Path]:
-    """Compare each case's mask in `out` with its annotations; write tables and a report.
+def evaluate(
+    out: Path,
+    cases: Sequence[Case],
+    *,
+    to: Path | None = None,
+    against: Evaluation | None = None,
+    overwrite: bool = False,
+) -> tuple[Evaluation, Path]:
+    """Compare each case's result in `out` with its annotations; write scores and a report.
+
+    Pixels are counted over whole slides and in tiles (of the side and the resolution that the
+    model saw, side by side without overlap), objects as outlines. Probabilities are counted where
+    `segment` kept them.
 
     Parameters
     ----------
     out : Path
         What `segment` wrote.
     cases : sequence of Case
-        Those with annotations are scored, by the class map of the model that made the results.
+        Those with annotations, or that say that they are complete, are scored, by the class map
+        of the model that made the results.
+    to : Path, optional
+        Folder for scores.json, scores.csv, patients.csv, report.html and pictures; OUT/scores.
+    against : Evaluation, optional
+        Of another model on the same slides, as `read_scores` gives it: the report compares.
+    overwrite : bool
+        Replace scores of other slides or another model.
 
     Returns
     -------
@@ -43,52 +58,100 @@ def evaluate(out: Path, cases: Sequence[Case]) -> tuple[Evaluation, Path]:
     Raises
     ------
     CohortError
-        If a case has no result, or no case has annotations.
+        If a case has no result, no case has annotations, or `against` is of other slides.
+    OutputError
+        If `to` holds scores of something else.
     """
-    known = [case for case in cases if case.annotations]
+    known = [case for case in cases if case.annotations or case.complete]
     if not known:
         raise CohortError("No case has annotations to score against; fill the annotations column.")
-    folders = {
-        Path(found["slide"]["path"]).resolve(): (folder, found) for folder, found in results(out)
-    }
-    missing = [case.slide.name for case in known if case.slide.resolve() not in folders]
-    if missing:
+    found = find_results(out, known)
+    classes = class_map([one.summary for one in found])
+    _check_slides(against, found)
+    folder, about = to or out / SCORES, _about(out, found)
+    _claim(folder, about, overwrite=overwrite)
+    pictures = output_folder(output_folder(folder) / "pictures")
+    slides = track(found, "evaluate", len(found), "slides")
+    scored = [score_result(one, classes, pictures) for one in slides]
+    evaluation = Evaluation(classes.names, tuple(one.score for one in scored), about)
+    around = Surroundings(
+        threshold=found[0].summary["settings"]["post"]["threshold"],
+        sizes=_by_size(scored),
+        history=read_history(found[0].summary),
+        differences=compare(against, evaluation) if against else (),
+        other=against.about.get("results", "") if against else "",
+    )
+    write_scores(folder, evaluation)
+    return evaluation, write_evaluation_report(folder, evaluation, around)
+
+
+def _check_slides(against: Evaluation | None, found: Sequence[Found]) -> None:
+    """Refuse before hours of scoring what cannot be compared after them."""
+    ours = {one.folder.name for one in found}
+    theirs = ours if against is None else {score.slide for score in against.slides}
+    if ours != theirs:
         raise CohortError(
-            f"{len(missing)} of {len(known)} annotated slides have no result in {out}: "
-            f"{', '.join(missing[:5])}. Segment them first, or choose a part with --split."
+            f"the slides to compare differ: only here {sorted(ours - theirs)[:5]}, only there "
+            f"{sorted(theirs - ours)[:5]}; score both on the same cohort and --split"
         )
-    classes = _class_map([folders[case.slide.resolve()][1] for case in known])
-    scored = track(known, "evaluate", len(known), "slides")
-    scores = tuple(_score(*folders[case.slide.resolve()], case, classes) for case in scored)
-    about = {
+
+
+def _about(out: Path, found: Sequence[Found]) -> dict[str, str]:
+    """Say what was scored: as much as tells two evaluations apart."""
+    first = found[0].summary
+    models = {one.summary["model"]["digest"]: one.summary["model"]["name"] for one in found}
+    patients = {one.case.patient for one in found if one.case.patient}
+    splits = sorted({one.case.split for one in found if one.case.split})
+    tiling = Tiling.model_validate(first["settings"]["tiling"])
+    return {
         "results": str(out),
-        "model": folders[known[0].slide.resolve()][1]["model"]["name"],
-        "slides": str(len(scores)),
+        "model": ", ".join(f"{name} ({digest})" for digest, name in models.items()),
+        "slides": str(len(found)),
+        **({"patients": str(len(patients))} if patients else {}),
+        **({"part": ", ".join(splits)} if splits else {}),
+        "threshold": f"{first['settings']['post']['threshold']:g}",
+        "tiles": f"{tiling.tile_px} px at {_resolution(tiling)}, side by side",
+        "truth": "label images at their own pixels, polygons at the mask's",
     }
-    evaluation = Evaluation(classes.names, scores, about)
-    write_tables(out, evaluation)
-    return evaluation, write_evaluation_report(out, evaluation)
 
 
-def _class_map(summaries: Sequence[dict[str, Any]]) -> ClassMap:
-    """Return the one class map by which all results were made."""
-    maps = [ClassMap.model_validate(summary["class_map"]) for summary in summaries]
-    if any(other != maps[0] for other in maps):
-        raise CohortError("The results were made by models of different classes; score them apart.")
-    return maps[0]
+def _resolution(tiling: Tiling) -> str:
+    """Say at what resolution tiles are."""
+    ways = {
+        "mpp": "{:g} µm/px",
+        "magnification": "{:g}x",
+        "downsample": "downsample {:g}",
+        "longest_side_px": "{:g} px on the slide's longer side",
+    }
+    return next(
+        text.format(value)
+        for name, text in ways.items()
+        if (value := getattr(tiling, name)) is not None
+    )
 
 
-def _score(folder: Path, found: dict[str, Any], case: Case, classes: ClassMap) -> SlideScore:
-    downsample = found["canvas"]["downsample"]
-    with open_slide(case.slide, mpp=case.mpp) as slide, open_mask(folder / "mask.ome.tif") as mask:
-        truth = open_truth(case, slide, classes)
-        confusion = score_slide(truth, mask, slide.size, downsample=downsample, names=classes.names)
-        write_picture(folder / PICTURE, _errors(slide, truth, mask))
-    return SlideScore(folder.name, confusion, case.patient, case.group, folder / PICTURE)
+def _claim(folder: Path, about: dict[str, str], *, overwrite: bool) -> None:
+    """Refuse to replace scores of something else."""
+    file = folder / "scores.json"
+    if overwrite or not file.exists():
+        return
+    try:
+        before = json.loads(file.read_text(encoding="utf-8"))["about"]
+    except (OSError, ValueError, LookupError, TypeError):
+        before = {}
+    differing = sorted(key for key in before | about if before.get(key) != about.get(key))
+    if differing:
+        raise OutputError(
+            f"{folder} holds scores of something else ({', '.join(differing)} differ). "
+            "Choose another --out, or pass --overwrite to replace them."
+        )
 
 
-def _errors(slide: Slide, truth: Truth, mask: MaskFile) -> np.ndarray:
-    picture, downsample = thumbnail(slide, 1200)
-    height, width = picture.shape[:2]
-    wanted = truth.labels(Box(0, 0, width * downsample, height * downsample), downsample)
-    return error_picture(picture, wanted, mask.level(max(height, width)))
+def _by_size(scored: Sequence[Scored]) -> dict[str, ObjectSizes]:
+    """Put the slides' objects together; empty where one slide's pixel size is unknown."""
+    if any(len(one.sizes) < len(one.score.objects) for one in scored):
+        return {}
+    names = dict.fromkeys(name for one in scored for name in one.sizes)
+    return {
+        name: sum((one.sizes[name] for one in scored), start=ObjectSizes.none()) for name in names
+    }

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from slidemask.base.errors import OutputError, SlidemaskError
+from slidemask.base.errors import OutputError, SettingsError, SlidemaskError
 from slidemask.base.files import output_folder
 from slidemask.base.settings import Settings, digest
 from slidemask.base.stages import Stages
@@ -81,7 +81,13 @@ def use_of(bundle: Bundle, changes: Sequence[str] = ()) -> Use:
     }
     for change in changes:
         apply_change(table, change)
-    return checked(Use, table, "these settings")
+    use = checked(Use, table, "these settings")
+    if use.tiling.context != info.tiling.context:
+        raise SettingsError(
+            f"tiling.context {use.tiling.context} was asked for, but model {info.name} was trained "
+            f"with {info.tiling.context}, which its network is made for. Leave it as it is."
+        )
+    return use
 
 
 def segment(

@@ -81,7 +81,7 @@ def _read(path: Path) -> str:
 def _network(name: str, device: str) -> str:
     bundle = Bundle.load(name, device)
     side = bundle.info.tiling.tile_px
-    probs = bundle.predict(np.full((1, side, side, 3), 240, np.uint8))
+    probs = bundle.predict(np.full((1, side, side, bundle.segmenter.channels), 240, np.uint8))
     _must(probs.shape == (1, len(bundle.info.classes.names), side, side), f"shape {probs.shape}")
     _must(bool(np.allclose(probs.sum(axis=1), 1, atol=1e-3)), "probabilities do not add up to 1")
     return f"on {bundle.device}"

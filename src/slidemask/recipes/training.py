@@ -17,23 +17,26 @@ from slidemask.base.record import machine, versions
 from slidemask.base.settings import digest
 from slidemask.data.case import PARTS, Case
 from slidemask.data.cohort import read_cohort, write_cohort
-from slidemask.data.loader import TrainingLoader, ValidationLoader
+from slidemask.data.loader import TrainingLoader
 from slidemask.data.source import TileSource, lay_tiles
 from slidemask.data.split import Parts, split_cases
-from slidemask.models.bundle import Bundle, BundleInfo, save_bundle
+from slidemask.models.bundle import Bundle, BundleInfo, read_info, save_bundle
 from slidemask.models.devices import choose_device
 from slidemask.models.segmenter import Segmenter
 from slidemask.recipes.card import write_card
+from slidemask.recipes.choosing import evidence, post_so_far, scores_of, settle, validation_tiles
 from slidemask.recipes.recipe import Recipe, load_recipe, write_recipe
 from slidemask.train.checkpoint import Progress
+from slidemask.train.choose import candidates
 from slidemask.train.curves import plot_samples
-from slidemask.train.loop import Task, fit
+from slidemask.train.loop import Task, fit, is_finished
 from slidemask.train.validation import classes_of
+from slidemask.train.wholeslides import WholeSlides
 
 SAMPLES = 8
 WRITTEN = (
     "bundle", "cohort.csv", "curves.png", "history.csv", "inputs.json", "last.safetensors",
-    "samples.png", "tensorboard", "recipe.toml",
+    "samples.png", "selection.csv", "tensorboard", ".validation", "recipe.toml",
 )  # fmt: skip
 """What a run leaves in its folder; the recipe, which marks it as a run's, goes last."""
 
@@ -45,15 +48,21 @@ class Trained:
     run: Path
     progress: Progress
     finished: bool
+    source: TileSource
+    """The training part's tiles."""
+    chosen: str = ""
+    """In words: by what, and what tiles would have chosen."""
 
 
 def train(
     recipe: Recipe, cases: Sequence[Case], run: Path, *, device: str = "auto", workers: int = 2,
     overwrite: bool = False,
 ) -> Trained:  # fmt: skip
-    """Train `recipe` on the cases' training part, choose the epoch on their validation part.
+    """Train `recipe` on the cases' training part, choose on their validation part.
 
-    A run that was stopped goes on to the identical state with the same call.
+    There the epoch is chosen, and where `selection.level` is "slides" threshold and cleaning too;
+    they go into the bundle with the evidence. A run that was stopped goes on to the identical
+    state with the same call.
 
     Raises
     ------
@@ -69,24 +78,30 @@ def train(
     where, labelled = choose_device(device), _labelled(parts)
     _claim(run, recipe, labelled, overwrite=overwrite)
     torch.manual_seed(recipe.schedule.seed)
-    segmenter = Segmenter(recipe.model, len(recipe.classes.classes))
-    task = _task(recipe, parts, segmenter, workers)
+    segmenter = Segmenter(recipe.model, len(recipe.classes.classes), recipe.tiling.context)
+    slides = _slides(recipe, parts, run, workers)
+    task = _task(recipe, parts, segmenter, slides=slides, workers=workers)
     write_text(run / "recipe.toml", write_recipe(recipe))  # from here on the folder is this run's
     write_cohort(run / "cohort.csv", labelled)
     write_json(run / "inputs.json", _inputs(labelled))
 
     def keep(progress: Progress) -> None:
         info = _info(recipe, parts, progress)
-        scores = {"validation tiles": progress.history[-1]}
+        scores = scores_of(progress.history[-1])
         card = write_card(info, recipe, scores)
         save_bundle(run / "bundle", info, segmenter, card=card, scores=scores)
 
     progress = fit(task, run, where, keep)
-    if progress.epoch:
-        _draw(run, task)
-    stale = recipe.schedule.early_stop_epochs
-    stopped_early = bool(stale) and progress.epoch - progress.best_epoch >= stale
-    return Trained(run, progress, stopped_early or progress.epoch >= recipe.schedule.epochs)
+    finished = is_finished(progress, recipe.schedule, recipe.selection)
+    if task.slides:
+        if finished:
+            settle(run, recipe, task.slides, progress, device=where)
+        task.slides.close()
+    if not progress.best_epoch:
+        return Trained(run, progress, finished, task.training.source)
+    _draw(run, task)
+    chosen = read_info(run / "bundle").provenance["selection"]["in_words"]
+    return Trained(run, progress, finished, task.training.source, chosen)
 
 
 def _claim(run: Path, recipe: Recipe, cases: Sequence[Case], *, overwrite: bool) -> None:
@@ -155,7 +170,9 @@ def _labelled(parts: Parts) -> list[Case]:
     return [replace(case, split=part) for part, cases in parts.items() for case in cases]
 
 
-def _task(recipe: Recipe, parts: Parts, segmenter: Segmenter, workers: int) -> Task:
+def _task(
+    recipe: Recipe, parts: Parts, segmenter: Segmenter, *, slides: WholeSlides | None, workers: int
+) -> Task:
     def tiles(part: str) -> TileSource:
         return lay_tiles(
             parts[part], recipe.classes,
@@ -164,11 +181,24 @@ def _task(recipe: Recipe, parts: Parts, segmenter: Segmenter, workers: int) -> T
 
     batch = recipe.schedule.batch
     training = TrainingLoader(tiles("train"), batch, workers=workers, augment=recipe.augment)
-    validation = ValidationLoader(tiles("validation"), batch)
+    validation, level = validation_tiles(recipe, tiles("validation"))
     return Task(
         segmenter, recipe.classes.names, recipe.loss, recipe.schedule, recipe.selection,
-        training, validation,
+        training, validation, level, slides, recipe.post.threshold,
     )  # fmt: skip
+
+
+def _slides(recipe: Recipe, parts: Parts, run: Path, workers: int) -> WholeSlides | None:
+    """Return the validation slides, where whole slides decide."""
+    if recipe.selection.level != "slides":
+        return None
+    info = _info(recipe, parts, Progress())
+    folder = run / ".validation"
+    slides = WholeSlides(
+        parts["validation"], info, recipe.blend, folder=folder, threads=max(1, workers)
+    )
+    slides.require_pixel_sizes(candidates(recipe.selection, recipe.post))
+    return slides
 
 
 def _info(recipe: Recipe, parts: Parts, progress: Progress) -> BundleInfo:
@@ -176,6 +206,7 @@ def _info(recipe: Recipe, parts: Parts, progress: Progress) -> BundleInfo:
         "recipe": recipe.name,
         "recipe_digest": digest(recipe),
         "epoch": progress.best_epoch,
+        "selection": evidence(recipe, progress.history),
         "cases": {part: len(cases) for part, cases in parts.items()},
         "patients": {part: len({case.patient for case in cases}) for part, cases in parts.items()},
         "licence": recipe.licence,
@@ -185,7 +216,7 @@ def _info(recipe: Recipe, parts: Parts, progress: Progress) -> BundleInfo:
     }
     use: Mapping[str, Any] = {
         "blend": recipe.blend.model_dump(mode="json"),
-        "post": recipe.post.model_dump(mode="json"),
+        "post": post_so_far(recipe, progress).model_dump(mode="json"),
     }
     weights = recipe.model.encoder_weights
     named = recipe.model.model_copy(update={"encoder_weights": weights and Path(weights).name})
@@ -206,8 +237,9 @@ def _draw(run: Path, task: Task) -> None:
     some = list(islice(task.validation, max(1, SAMPLES // task.schedule.batch)))
     images = torch.cat([batch.images for batch in some])[:SAMPLES]
     labels = torch.cat([batch.labels for batch in some])[:SAMPLES]
-    found = classes_of(torch.from_numpy(bundle.predict(images.numpy())))
+    threshold = bundle.info.use["post"]["threshold"]
+    found = classes_of(torch.from_numpy(bundle.predict(images.numpy())), threshold)
     plot_samples(
-        list(images.numpy()), list(labels.numpy()), list(found.numpy()), run / "samples.png",
-        classes=bundle.info.classes,
+        list(images[..., :3].numpy()), list(labels.numpy()), list(found.numpy()),
+        run / "samples.png", classes=bundle.info.classes,
     )  # fmt: skip

@@ -14,7 +14,7 @@ from slidemask.io.slide import Slide
 
 
 class Tiling(Settings):
-    """How a slide is cut: side, overlap, and one of four resolutions.
+    """How a slide is cut: side, overlap, one of four resolutions, and what is seen around.
 
     Parameters
     ----------
@@ -25,6 +25,9 @@ class Tiling(Settings):
     mpp, magnification, downsample, longest_side_px : float
         Exactly one of them: µm per pixel, objective power, level-0 pixels per pixel, or pixels
         of the rescaled slide's longer side.
+    context : float, optional
+        Above 1: the network also sees the tile's surroundings, `context` times as wide about the
+        same centre and so many times coarser, in as many pixels; None: the tile alone.
     """
 
     tile_px: int = Field(default=512, ge=8, le=8192)
@@ -33,6 +36,7 @@ class Tiling(Settings):
     magnification: float | None = Field(default=None, gt=0)
     downsample: float | None = Field(default=None, gt=0)
     longest_side_px: int | None = Field(default=None, gt=0)
+    context: float | None = Field(default=None, gt=1)
 
     @model_validator(mode="after")
     def _one_resolution(self) -> "Tiling":
@@ -82,11 +86,14 @@ class TileGrid:
         Tile side and step, pixels of the network's input.
     downsample : float
         Level-0 pixels per input pixel; fractions are kept, so tiles never drift.
+    context : float, optional
+        How many times wider, and coarser, than the tile the view of its surroundings is.
 
     Raises
     ------
     GridError
-        If a number is not positive, or the stride leaves gaps.
+        If a number is not positive, the stride leaves gaps, or the context is no wider than the
+        tile.
 
     Examples
     --------
@@ -101,6 +108,7 @@ class TileGrid:
     tile: int
     stride: int
     downsample: float = 1.0
+    context: float | None = None
 
     def __post_init__(self) -> None:
         if min(self.slide) < 1 or self.tile < 1 or self.downsample <= 0:
@@ -110,6 +118,8 @@ class TileGrid:
                 f"stride must lie in 1..tile ({self.tile}), got {self.stride}; "
                 "a larger stride would leave pixels that no tile sees"
             )
+        if self.context is not None and self.context <= 1:
+            raise GridError(f"context must be above 1, got {self.context}; leave it out for none")
 
     @property
     def canvas(self) -> Size:
@@ -143,4 +153,4 @@ class TileGrid:
 def lay_grid(slide: Slide, tiling: Tiling) -> TileGrid:
     """Lay the grid that `tiling` describes over `slide`."""
     downsample = downsample_for(slide, tiling.resolution)
-    return TileGrid(slide.size, tiling.tile_px, tiling.stride_px, downsample)
+    return TileGrid(slide.size, tiling.tile_px, tiling.stride_px, downsample, tiling.context)

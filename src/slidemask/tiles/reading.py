@@ -1,4 +1,4 @@
-"""Read tiles whose outside mirrors the inside."""
+"""Read tiles whose outside mirrors the inside, and their surroundings."""
 
 import math
 
@@ -43,6 +43,25 @@ def read_tile(slide: Slide, box: Box, downsample: float) -> Rgb:
         (int(rows.max()) - top + 1) * downsample,
     )
     return slide.read(seen, downsample)[np.ix_(rows - top, columns - left)]
+
+
+def surroundings(box: Box, context: float) -> Box:
+    """Return the box about the same centre that is `context` times as wide and as high.
+
+    >>> surroundings(Box(100, 0, 20, 10), 4)
+    Box(x=70.0, y=-15.0, width=80, height=40)
+    """
+    width, height = box.width * context, box.height * context
+    return Box(box.x + (box.width - width) / 2, box.y + (box.height - height) / 2, width, height)
+
+
+def read_around(slide: Slide, box: Box, downsample: float, context: float) -> Rgb:
+    """Read the surroundings of a tile, `context` times as wide and as much coarser.
+
+    They have as many pixels as the tile that `read_tile` reads of `box`, the same centre, and
+    mirror the slide alike where they reach over its edge.
+    """
+    return read_tile(slide, surroundings(box, context), downsample * context)
 
 
 def _mirrored(start: float, count: int, length: int, downsample: float) -> NDArray[np.int64]:

@@ -17,6 +17,7 @@ from slidemask.base.files import written_whole
 from slidemask.base.types import Labels, Rgb
 from slidemask.evaluate.confusion import Confusion
 from slidemask.post.overlay import FALSE, HIT, MISSED, error_picture, overlay
+from slidemask.train.choose import LEVELS
 
 History = Sequence[Mapping[str, float]]
 """One row per epoch: `epoch`, and figures whose names say what they are, e.g. `train_loss`."""
@@ -37,10 +38,11 @@ def plot_curves(history: History, path: Path, *, best_epoch: int | None = None) 
     ----------
     history : sequence of mapping
         One row per epoch with its number under `epoch` (counted from 1 where it is missing).
-        Names with "loss" go to the first panel, names with a score ("dice", "iou", ...) to the
-        second, "learning_rate" to the third; others are passed over. Figures of one kind share a
-        colour and differ in dashes, e.g. "dice pooled" and "dice slides". Values may be missing
-        or NaN.
+        Names with "loss" go to the first panel, "learning_rate" to the last, and names with a score
+        ("dice", "iou", ...) to those between: one for tiles, one for whole slides, by the level
+        that the name begins with. Figures at one threshold ("... at 0.3") and others are passed
+        over. Figures of one kind share a colour and differ in dashes, e.g. "dice pooled" and
+        "dice slides". Values may be missing, which the line bridges, or NaN, which breaks it.
     path : Path
         A .png file.
     best_epoch : int, optional
@@ -51,7 +53,6 @@ def plot_curves(history: History, path: Path, *, best_epoch: int | None = None) 
     OutputError
         If the file cannot be written.
     """
-    epochs = [int(row.get("epoch", number)) for number, row in enumerate(history, start=1)]
     panels = {title: names for title, names in _panels(history).items() if names}
     heights = [1.0 if title == "learning rate" else 2.4 for title in panels] or [2.4]
     figure = _figure(7.6, 0.9 + 1.15 * sum(heights))
@@ -59,7 +60,7 @@ def plot_curves(history: History, path: Path, *, best_epoch: int | None = None) 
         len(heights), sharex=True, squeeze=False, gridspec_kw={"height_ratios": heights}
     )[:, 0]
     for axis, (title, names) in zip(axes, panels.items(), strict=False):
-        _draw_panel(axis, title, epochs, {name: _column(history, name) for name in names})
+        _draw_panel(axis, title, history, names)
         if best_epoch is not None:
             _mark_best(axis, best_epoch, labelled=axis is axes[0])
     axes[-1].set_xlabel("epoch", color=_SOFT)
@@ -109,24 +110,36 @@ def plot_samples(
 
 def _panels(history: History) -> dict[str, list[str]]:
     names = list(dict.fromkeys(name for row in history for name in row))
+    scores = [
+        name for name in names
+        if "loss" not in name and " at " not in name and any(score in name for score in SCORES)
+    ]  # fmt: skip
     return {
         "loss": [name for name in names if "loss" in name],
-        "score": [n for n in names if "loss" not in n and any(score in n for score in SCORES)],
+        **{
+            f"score, {level}" if level else "score": [n for n in scores if _level(n) == level]
+            for level in ("", *LEVELS)
+        },
         "learning rate": [name for name in names if name in RATES],
     }
 
 
-def _column(history: History, name: str) -> list[float]:
-    return [float(row.get(name, math.nan)) for row in history]
+def _level(name: str) -> str:
+    """Return the level that a figure's name begins with, or nothing."""
+    return next((level for level in LEVELS if name.startswith(level)), "")
 
 
-def _draw_panel(
-    axis: Axes, title: str, epochs: Sequence[int], lines: Mapping[str, Sequence[float]]
-) -> None:
-    marker = "o" if len(epochs) == 1 else ""
-    for (name, values), (colour, dashes) in zip(lines.items(), _styles(lines), strict=True):
+def _draw_panel(axis: Axes, title: str, history: History, names: Sequence[str]) -> None:
+    for name, (colour, dashes) in zip(names, _styles(names), strict=True):
+        points = [
+            (int(row.get("epoch", number)), float(row[name]))
+            for number, row in enumerate(history, start=1)
+            if name in row
+        ]
+        marker = "o" if len(points) == 1 else ""
+        label = _words(name.removeprefix(_level(name)).strip())
         axis.plot(
-            epochs, values, color=colour, lw=1.6, ls=dashes, marker=marker, label=_words(name)
+            *zip(*points, strict=True), color=colour, lw=1.6, ls=dashes, marker=marker, label=label
         )
     axis.set_ylabel(title, color=_SOFT)
     axis.grid(color=_LINE, lw=0.8)

@@ -6,6 +6,7 @@ import warnings
 from pathlib import Path
 
 from slidemask.base.files import write_text
+from slidemask.train.choose import LEVELS
 from slidemask.train.curves import plot_curves
 
 
@@ -28,12 +29,16 @@ class History:
         self._board = SummaryWriter(str(run / "tensorboard"), purge_step=len(rows) + 1)
 
     def add(self, row: dict[str, float]) -> None:
-        """Write after an epoch; `row` is already the last of the rows."""
+        """Write after an epoch; `row` is already the last of the rows.
+
+        On the board a figure of tiles or whole slides stands under its level.
+        """
         for name, value in row.items():
-            self._board.add_scalar(name.replace(" ", "/"), value, int(row["epoch"]))
+            self._board.add_scalar(_tag(name), value, int(row["epoch"]))
         self._board.flush()
         text = io.StringIO()
-        writer = csv.DictWriter(text, list(row), lineterminator="\n")
+        names = list(dict.fromkeys(name for row in self._rows for name in row))
+        writer = csv.DictWriter(text, names, lineterminator="\n")  # not all have whole slides
         writer.writeheader()
         writer.writerows(self._rows)
         write_text(self._run / "history.csv", text.getvalue())
@@ -43,3 +48,16 @@ class History:
         self._board.close()
         if self._rows:
             plot_curves(self._rows, self._run / "curves.png", best_epoch=best_epoch)
+
+
+def _tag(name: str) -> str:
+    """Return the board's name of a figure.
+
+    >>> _tag("whole slides dice pooled"), _tag("learning_rate")
+    ('whole_slides/dice/pooled', 'learning_rate')
+    """
+    for level in LEVELS:
+        if name.startswith(level):
+            rest = name.removeprefix(level).strip().replace(" ", "/")
+            return f"{level.replace(' ', '_')}/{rest}"
+    return name.replace(" ", "/")

@@ -2,6 +2,7 @@
 
 import logging
 import math
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,16 +14,19 @@ from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from slidemask.base.errors import TrainingError
-from slidemask.base.progress import track
+from slidemask.base.progress import duration, track
 from slidemask.data.loader import TrainingLoader, ValidationLoader
 from slidemask.models.devices import number_type
 from slidemask.models.losses import LossSpec, loss
 from slidemask.models.segmenter import Segmenter
 from slidemask.train.checkpoint import Progress, load_checkpoint, save_checkpoint
+from slidemask.train.choose import WHOLE, column, judge
 from slidemask.train.history import History
 from slidemask.train.schedule import Schedule, Selection
 from slidemask.train.validation import validate
+from slidemask.train.wholeslides import WholeSlides
 
+TileLevel = Literal["tiles", "positive tiles"]
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 log = logging.getLogger(__name__)
 
@@ -45,6 +49,12 @@ class Task:
         The batches of each epoch, always the same for the same number.
     validation : ValidationLoader
         Tiles with their slide, always the same.
+    tiles : {"positive tiles", "tiles"}
+        Whether those are the ones that hold the object, or all.
+    slides : WholeSlides, optional
+        Where whole slides decide: those.
+    threshold : float
+        The recipe's own.
     """
 
     segmenter: Segmenter
@@ -54,6 +64,14 @@ class Task:
     selection: Selection
     training: TrainingLoader
     validation: ValidationLoader
+    tiles: TileLevel = "tiles"
+    slides: WholeSlides | None = None
+    threshold: float = 0.5
+
+    def __post_init__(self) -> None:
+        deciding = "slides" if self.slides else self.tiles
+        if self.selection.level != deciding:
+            raise ValueError(f"{self.selection.level} are to decide, but there are only {deciding}")
 
 
 def fit(
@@ -91,11 +109,11 @@ def fit(
     model, fabric_optimiser = fabric.setup(task.segmenter, optimiser)
     history = History(run, progress.history)
     try:
-        while not _finished(task, progress):
+        while not is_finished(progress, task.schedule, task.selection):
             epoch = progress.epoch + 1
             fabric.seed_everything(task.schedule.seed * 10_007 + epoch, verbose=False)
             figures = _learn(fabric, model, fabric_optimiser, task, epoch=epoch)
-            figures |= validate(task.segmenter, task.validation, task.names, fabric)
+            figures |= _validate(fabric, task, epoch)
             better = _advance(progress, figures, task.selection)
             history.add(figures)
             if better:  # before the checkpoint: stopped in between, the epoch is done again
@@ -151,9 +169,28 @@ def _on(
         yield fabric.to_device(tiles), fabric.to_device(labels)
 
 
+def _validate(fabric: Fabric, task: Task, epoch: int) -> dict[str, float]:
+    """Return the epoch's figures on tiles and, where their turn has come, on whole slides."""
+    began = time.perf_counter()
+    on_tiles = validate(
+        task.segmenter, task.validation, task.names, fabric, threshold=task.threshold
+    )
+    figures = {f"{task.tiles} {name}": value for name, value in on_tiles.items()}
+    seconds = {task.tiles: time.perf_counter() - began}
+    every, last = task.selection.every_epochs, task.schedule.epochs
+    if task.slides and (epoch % every == 0 or epoch == last):
+        histograms = task.slides.histograms(task.segmenter, fabric.device)
+        figures |= judge(histograms, task.selection, task.threshold)
+        seconds[WHOLE] = time.perf_counter() - began - seconds[task.tiles]
+    cost = ", ".join(f"{name} {duration(value)}" for name, value in seconds.items())
+    value = figures.get(column(task.selection), math.nan)
+    log.info("epoch %d: %s %.4f; validation: %s", epoch, column(task.selection), value, cost)
+    return figures
+
+
 def _advance(progress: Progress, figures: dict[str, float], selection: Selection) -> bool:
-    """Count the epoch; say whether it is the best so far."""
-    value = figures[f"{selection.figure} {selection.average}"]
+    """Count the epoch; say whether it is the best so far of those that can be judged."""
+    value = figures.get(column(selection), -math.inf)
     progress.epoch += 1
     progress.history.append(figures)
     if not value > progress.best:
@@ -162,10 +199,14 @@ def _advance(progress: Progress, figures: dict[str, float], selection: Selection
     return True
 
 
-def _finished(task: Task, progress: Progress) -> bool:
-    patience = task.schedule.early_stop_epochs
-    stale = patience and progress.epoch - progress.best_epoch >= patience
-    return progress.epoch >= task.schedule.epochs or bool(stale and progress.epoch)
+def is_finished(progress: Progress, schedule: Schedule, selection: Selection) -> bool:
+    """Whether the last epoch is done, or one that was judged came too long after the best."""
+    if progress.epoch >= schedule.epochs:
+        return True
+    if not (schedule.early_stop_epochs and progress.history):
+        return False
+    judged = column(selection) in progress.history[-1]
+    return judged and progress.epoch - progress.best_epoch >= schedule.early_stop_epochs
 
 
 def _optimiser(task: Task) -> Optimizer:

@@ -1,11 +1,14 @@
 """How long and how fast to learn."""
 
 import math
-from typing import Literal
+from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field
 
 from slidemask.base.settings import Settings
+
+Share: TypeAlias = Annotated[float, Field(gt=0, le=1)]
+Area: TypeAlias = Annotated[float, Field(ge=0)]
 
 
 class Schedule(Settings):
@@ -75,15 +78,40 @@ class Schedule(Settings):
 
 
 class Selection(Settings):
-    """Which epoch is the best.
+    """How the epoch is chosen, and with it threshold and post-processing.
+
+    Tiles that were chosen because they hold the object say nothing of what a network does to the
+    rest of a slide, so the epoch that is best on them need not be the best on slides. Published
+    work chooses on tiles all the same; here that is a switch, and by either choice what the
+    other would have chosen is on record.
 
     Parameters
     ----------
+    level : {"slides", "tiles", "positive tiles"}
+        "slides": the network segments the validation slides whole, and every pixel that was
+        annotated counts; threshold and post-processing are chosen too. "tiles": all validation
+        tiles at the recipe's own threshold. "positive tiles": only those that hold the object,
+        as is usual in publications. Where tiles decide, the recipe's own threshold and
+        post-processing stay.
     figure : {"dice", "iou", "mcc"}
-        Compared on the validation tiles, mean over foreground classes.
+        What is compared, mean over foreground classes.
     average : {"slides", "pooled"}
         Mean of each slide's own figure, or one figure from pooled counts.
+    thresholds : tuple of float
+        Among which the threshold is chosen, at each epoch.
+    min_areas_um2, fill_holes_um2 : tuple of float
+        Among which `post.min_area_um2` and `post.fill_holes_um2` are chosen, after the last epoch;
+        empty: the recipe's own stay.
+    every_epochs : int
+        Whole slides are segmented after every so many epochs, and after the last one.
     """
 
+    level: Literal["slides", "tiles", "positive tiles"] = "slides"
     figure: Literal["dice", "iou", "mcc"] = "dice"
     average: Literal["slides", "pooled"] = "slides"
+    thresholds: tuple[Share, ...] = Field(
+        default=(0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9), min_length=1
+    )
+    min_areas_um2: tuple[Area, ...] = ()
+    fill_holes_um2: tuple[Area, ...] = ()
+    every_epochs: int = Field(default=1, ge=1)

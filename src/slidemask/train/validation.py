@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 
-import numpy as np
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor
@@ -10,15 +9,21 @@ from torch import Tensor
 from slidemask.data.loader import Batch
 from slidemask.evaluate.confusion import Confusion
 from slidemask.models.segmenter import Segmenter
-
-FIGURES = ("dice", "iou", "mcc", "precision", "recall")
+from slidemask.train.choose import figures_of
 
 
 @torch.inference_mode()
 def validate(
-    segmenter: Segmenter, samples: Iterable[Batch], names: tuple[str, ...], fabric: Fabric
+    segmenter: Segmenter,
+    samples: Iterable[Batch],
+    names: tuple[str, ...],
+    fabric: Fabric,
+    *,
+    threshold: float = 0.5,
 ) -> dict[str, float]:
     """Score a network on tiles, in evaluation mode; it is left in that mode.
+
+    Each tile stands alone: neither its surroundings nor what lies between the tiles count.
 
     Returns
     -------
@@ -31,33 +36,17 @@ def validate(
     for tiles, labels, slides in samples:
         with fabric.autocast():
             logits = segmenter(fabric.to_device(tiles))
-        predicted = classes_of(segmenter.probabilities(logits)).cpu().numpy()
+        predicted = classes_of(segmenter.probabilities(logits), threshold).cpu().numpy()
         for slide, truth, found in zip(slides, labels.numpy(), predicted, strict=True):
             count = Confusion.of(truth, found, len(names))
             counts[slide] = counts[slide] + count if slide in counts else count
     if not counts:
         raise ValueError("there is no validation tile")
-    return _figures(list(counts.values()))
+    return figures_of(list(counts.values()))
 
 
-def classes_of(probabilities: Tensor) -> Tensor:
-    """Foreground where its classes together reach 0.5, as `post` decides it."""
+def classes_of(probabilities: Tensor, threshold: float = 0.5) -> Tensor:
+    """Foreground where its classes together reach `threshold`, as `post` decides it."""
     foreground = probabilities[:, 1:]
     best = foreground.argmax(dim=1) + 1
-    return torch.where(foreground.sum(dim=1) >= 0.5, best, 0).to(torch.uint8)
-
-
-def _figures(counts: list[Confusion]) -> dict[str, float]:
-    pooled = sum(counts[1:], start=counts[0])
-    result: dict[str, float] = {}
-    for figure in FIGURES:
-        each = np.array([getattr(count, figure)[1:] for count in counts], float)
-        result[f"{figure} pooled"] = _mean(getattr(pooled, figure)[1:])
-        result[f"{figure} slides"] = _mean(each)
-    return result
-
-
-def _mean(values: np.ndarray) -> float:
-    """Mean of what is defined; 0 where nothing is, so that an empty epoch is never the best."""
-    defined = values[~np.isnan(values)]
-    return float(defined.mean()) if defined.size else 0.0
+    return torch.where(foreground.sum(dim=1) >= threshold, best, 0).to(torch.uint8)

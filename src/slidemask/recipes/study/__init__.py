@@ -1,0 +1,1 @@
+"""Studies that decide: many trainings compared on whole slides, with their cost."""

@@ -1,0 +1,84 @@
+"""Rows of a study side by side: done one after the other, compared, and decided between."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from slidemask.base.errors import SlidemaskError
+from slidemask.base.files import output_folder
+from slidemask.data.case import Case
+from slidemask.recipes.study.row import Means, Measured, Row, measure, require_test
+from slidemask.recipes.study.scores import contender, lead
+from slidemask.recipes.study.verdict import Gap, Verdict, best_of, decide
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A finished comparison of rows.
+
+    Parameters
+    ----------
+    rows : tuple of Measured
+        In the order in which they were asked for.
+    failures : mapping of label to message
+        Rows that could not be done.
+    gaps : mapping of label to Gap
+        By how much the best row leads each other one.
+    verdict : Verdict, optional
+        None where nothing could be compared.
+    """
+
+    rows: tuple[Measured, ...]
+    failures: dict[str, str]
+    gaps: dict[str, Gap]
+    verdict: Verdict | None
+
+
+def placed(rows: Sequence[Row], cases: Sequence[Case], out: Path, means: Means) -> list[Row]:
+    """Give each row its folder below `out` and the cohort; make sure that there is a test part."""
+    require_test(rows[0].recipe, cases)
+    output_folder(out)
+    return [replace(row, folder=out / row.folder, cases=tuple(cases), means=means) for row in rows]
+
+
+def compare_rows(rows: Sequence[Row]) -> Iterator[tuple[str, Compared]]:
+    """Do one row after the other, and compare what is there after each.
+
+    Yields
+    ------
+    (str, Compared)
+        What became of the row, and the study so far: whoever writes it down each time loses
+        nothing to a stop.
+    """
+    done: list[Measured] = []
+    failures: dict[str, str] = {}
+    for row in rows:
+        try:
+            done.append(measure(row))
+            said = f"{row.label}: done"
+        except SlidemaskError as error:
+            failures[row.label] = str(error)
+            said = f"{row.label}: FAILED: {error}"
+        except Exception as error:  # whatever ails one row, the others go on
+            log.debug("%s failed", row.label, exc_info=True)
+            failures[row.label] = f"{type(error).__name__}: {error}"
+            said = f"{row.label}: FAILED: {failures[row.label]}"
+        yield said, compared(done, failures)
+
+
+def compared(rows: Sequence[Measured], failures: dict[str, str]) -> Compared:
+    """Put measured rows side by side and decide between them."""
+    contenders = [contender(row) for row in rows]
+    best = best_of(contenders)
+    leads: dict[str, Gap] = {}
+    if best is not None:
+        winner = rows[contenders.index(best)]
+        leads = {
+            row.row.label: lead(winner.evaluation, row.evaluation)
+            for row in rows
+            if row is not winner
+        }
+    return Compared(tuple(rows), dict(failures), leads, decide(contenders, leads))

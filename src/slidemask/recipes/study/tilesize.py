@@ -1,0 +1,55 @@
+"""Which tile size? Entropy rails for each, and a training for each."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from slidemask.base.errors import SettingsError
+from slidemask.data.case import Case
+from slidemask.data.split import split_cases
+from slidemask.recipes.recipe import Recipe, load_recipe
+from slidemask.recipes.study.rails import Rails, marked, measure_rails
+from slidemask.recipes.study.row import Row
+
+
+def parse_sizes(text: str) -> tuple[int, ...]:
+    """Read "64,128,256": tile sides in pixels, each once.
+
+    >>> parse_sizes("64, 256")
+    (64, 256)
+    """
+    try:
+        sizes = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        sizes = ()
+    if not sizes or min(sizes) < 8 or len(set(sizes)) < len(sizes):
+        raise SettingsError(
+            f"--at wants tile sides in pixels, each once, e.g. 64,128; got {text!r}."
+        )
+    return sizes
+
+
+def rows_of_sizes(
+    recipe: str | Path, sizes: Sequence[int], changes: Sequence[str] = ()
+) -> list[Row]:
+    """Return a row for each tile size, on whole slides too; folders and cases are still to come.
+
+    Raises
+    ------
+    SettingsError
+        If the recipe is wrong at one of the sizes.
+    """
+    whole = load_recipe(recipe, changes).whole is not None
+    rows = []
+    for size in sizes:
+        cut = [f"tiling.tile_px={size}", *([f"whole.tile_px={size}"] if whole else [])]
+        sized = load_recipe(recipe, [*changes, *cut])
+        rows.append(Row(f"{size} px", sized, Path(f"tiles of {size} px"), ()))
+    return rows
+
+
+def rails_of_sizes(
+    recipe: Recipe, cases: Sequence[Case], sizes: Sequence[int], *, most: int
+) -> list[Rails]:
+    """Measure the rails at each size, by size, and mark where their spread jumps."""
+    training = split_cases(cases, recipe.split)["train"]
+    return marked([measure_rails(recipe, training, size, most=most) for size in sizes])
