@@ -13,6 +13,7 @@ from slidemask.io.open import open_slide
 from slidemask.io.pyramid import write_rgb_pyramid
 from slidemask.models.build import ModelSpec
 from slidemask.models.bundle import Bundle, BundleInfo
+from slidemask.models.devices import Precision
 from slidemask.models.segmenter import Segmenter
 from slidemask.recipes import plan as module
 from slidemask.recipes.plan import Plan, plan
@@ -30,8 +31,8 @@ CPU = torch.device("cpu")
 class Untouchable(Bundle):
     """A bundle whose network must not run."""
 
-    def predict(self, tiles: np.ndarray) -> Probs:
-        raise AssertionError(f"a plan sent {tiles.shape} through the network")
+    def predict(self, tiles: np.ndarray, precision: Precision = "auto") -> Probs:
+        raise AssertionError(f"a plan sent {tiles.shape} in {precision} through the network")
 
 
 def bundle_of(tiling: Tiling, *, width: int = 2, depth: int = 1) -> Untouchable:

@@ -21,6 +21,7 @@ from slidemask.io.geojson import read_geojson
 from slidemask.io.maskfile import open_mask
 from slidemask.io.open import open_slide
 from slidemask.models.bundle import Bundle
+from slidemask.models.devices import Precision
 from slidemask.recipes.reporting import report
 from slidemask.recipes.results import read_summary
 from slidemask.recipes.segment import Options, Outcome, segment, use_of
@@ -306,11 +307,11 @@ def test_a_slide_whose_reading_fails_unexpectedly_does_not_stop_the_next(
     told = Bundle.predict
     calls = []
 
-    def out_of_memory(self: Bundle, *tiles: np.ndarray) -> np.ndarray:
+    def out_of_memory(self: Bundle, tiles: np.ndarray, precision: Precision) -> np.ndarray:
         calls.append(1)
         if len(calls) == 1:
             raise RuntimeError("CUDA out of memory")
-        return told(self, *tiles)
+        return told(self, tiles, precision)
 
     monkeypatch.setattr(Bundle, "predict", out_of_memory)
     first, second = go(paths, bundle, tmp_path / "out")
