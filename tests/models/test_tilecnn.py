@@ -91,7 +91,8 @@ def test_normalisation_is_inside() -> None:
     b.load_state_dict(a.state_dict() | {"mean": b.mean, "std": b.std})
     tile = torch.randint(0, 100, (1, 94, 94, 3), dtype=torch.uint8)
     other = 2 * tile + torch.tensor([20, 40, 0], dtype=torch.uint8)
-    torch.testing.assert_close(a(tile), b(other))
+    with torch.inference_mode():
+        np.testing.assert_allclose(a(tile), b(other), rtol=1e-4)
 
 
 def test_it_learns_to_tell_bright_from_dark() -> None:
@@ -100,9 +101,10 @@ def test_it_learns_to_tell_bright_from_dark() -> None:
     tiles = torch.randint(0, 100, (8, 22, 22, 3), dtype=torch.uint8)
     tiles[::2] += 120
     truth = torch.tensor([1.0, 0.0] * 4)[:, None]
-    optimiser = torch.optim.Adam(net.parameters(), 1e-2)
+    parameters = list(net.parameters())
     for _ in range(40):
-        optimiser.zero_grad()
-        torch.nn.functional.binary_cross_entropy_with_logits(net(tiles), truth).backward()
-        optimiser.step()
+        loss = torch.nn.functional.binary_cross_entropy_with_logits(net(tiles), truth)
+        with torch.no_grad():  # plain descent: torch.optim takes seconds to import
+            for value, slope in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
+                value.sub_(0.1 * slope)
     assert (net(tiles).sigmoid().round() == truth).all()

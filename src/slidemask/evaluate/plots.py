@@ -172,7 +172,7 @@ def history_charts(rows: Sequence[Mapping[str, float]]) -> list[LineChart]:
                 )
                 for name in some
             ],
-            ("epoch", title.lower()),
+            ("epoch", "loss" if title == "Loss" else "figure"),
             y_range=(0, 0) if title == "Loss" else (0, 1),
         )
         for title, some in (("Loss", losses), ("Figures on the validation part", scores))

@@ -67,13 +67,14 @@ def entropies(counts: NDArray[np.integer]) -> NDArray[np.float64]:
     else:
         weighted = (counts * np.log2(np.maximum(counts, 1))).sum(axis=-1)
     total = np.maximum(total, 1)
-    return np.maximum(np.log2(total) - weighted / total, np.float64(0))
+    bits = np.log2(total, dtype=np.float64) - weighted / total
+    return np.maximum(bits, 0).astype(np.float64, copy=False)
 
 
 @lru_cache(maxsize=2)
 def _n_log_n(largest: int) -> NDArray[np.float64]:
     """Return n log2 n for n = 0 … largest: looked up faster than computed."""
-    numbers = np.arange(largest + 1)
+    numbers = np.arange(largest + 1, dtype=np.float64)
     return numbers * np.log2(np.maximum(numbers, 1))
 
 

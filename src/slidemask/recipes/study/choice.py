@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slidemask.evaluate.confusion import Confusion
+from slidemask.evaluate.figures import LABELS
 from slidemask.recipes.study.cells import Cell
 from slidemask.recipes.study.sweep import Tried
 
@@ -203,7 +204,7 @@ def _kept(table: CellTable, at: int, minimum: float | None) -> tuple[Tried, ...]
 
 
 def _reason(best: CellTable, chosen: CellTable, noise: float, rule: Rule) -> str:
-    text = f"{best.cell.label} has the highest mean {rule.metric} on the validation slides "
+    text = f"{best.cell.label} has the highest mean {LABELS[rule.metric]} on the validation slides "
     text += f"({_top(best):.3f} at threshold {rule.thresholds[best.best or 0]:g})."
     if chosen is best:
         return f"{text} No cheaper cell lies within one standard error of it ({noise:.3f})."

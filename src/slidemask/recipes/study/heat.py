@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
+from slidemask.evaluate.figures import LABELS
 from slidemask.recipes.study.charts import INK, SOFT, TONES, new_figure, plain, save
 from slidemask.recipes.study.choice import CellTable, Rule
 from slidemask.recipes.study.sweep import Tried
@@ -56,14 +57,17 @@ def draw_stability(tables: Sequence[CellTable], rule: Rule, path: Path) -> None:
     plain(right)
     left.set_yticks(range(len(tables)), [table.cell.label for table in tables], color=INK)
     left.set_ylim(len(tables) - 0.5, -0.5)
-    left.set_xlabel(f"{rule.metric}: each repeat, and their mean", color=SOFT)
+    left.set_xlabel(f"{LABELS[rule.metric]}: each repeat, and their mean", color=SOFT)
     right.set_xlabel("threshold", color=SOFT)
-    right.set_ylabel(f"{rule.metric}, mean ± standard deviation", color=SOFT)
+    right.set_ylabel(f"{LABELS[rule.metric]}, mean ± standard deviation", color=SOFT)
     save(figure, path)
 
 
 def draw_learning(tables: Sequence[CellTable], path: Path) -> None:
-    """Draw the training loss of each cell's repeats over the epochs, mean and spread."""
+    """Draw the training loss of each cell's repeats over the epochs, mean and spread.
+
+    No picture where no run has left a history.
+    """
     figure = new_figure(7.4, 3.6)
     axis = figure.subplots()
     plain(axis)
@@ -80,9 +84,9 @@ def draw_learning(tables: Sequence[CellTable], path: Path) -> None:
         axis.fill_between(epochs, mean - spread, mean + spread, color=tone, alpha=0.15, lw=0)
     axis.set_xlabel("epoch", color=SOFT)
     axis.set_ylabel("training loss, mean ± standard deviation", color=SOFT)
-    if axis.get_legend_handles_labels()[0]:
+    if axis.lines:
         axis.legend(frameon=False, labelcolor=INK, fontsize=8.5)
-    save(figure, path)
+        save(figure, path)
 
 
 def _by_rest(tables: Sequence[CellTable]) -> Iterator[tuple[str, list[CellTable]]]:
@@ -107,7 +111,7 @@ def _draw_heat(tables: Sequence[CellTable], rule: Rule, rest: str, path: Path) -
         axis.set_xlabel("threshold", color=SOFT)
         axis.set_ylabel(tables[0].cell.values[0][0], color=SOFT)
     repeats = max(len(table.trials) for table in tables)
-    about = f"{rule.metric} on the validation slides, pooled; {repeats} repeats"
+    about = f"{LABELS[rule.metric]} on the validation slides, pooled; {repeats} repeats"
     figure.suptitle(f"{about}; {rest}" if rest else about, fontsize=10, color=SOFT)
     save(figure, path)
 

@@ -15,7 +15,7 @@ from slidemask.data.shelf import OpenCase, open_case
 from slidemask.geometry.box import Box
 from slidemask.post.overlay import overlay
 from slidemask.recipes.recipe import Recipe
-from slidemask.recipes.study.charts import INK, SOFT, new_figure, save
+from slidemask.recipes.study.charts import INK, new_figure, save
 from slidemask.recipes.study.row import Row
 from slidemask.tiles.grid import lay_grid
 from slidemask.tiles.reading import read_tile
@@ -42,7 +42,7 @@ class Panel(NamedTuple):
 def draw_same_object(rows: Sequence[Row], cases: Sequence[Case], path: Path) -> bool:
     """Draw the tile about one object at each row's resolution, as PNG.
 
-    The object is the one of median size on the slide of `cases` with the most objects.
+    The object is of middling size, on the slide of `cases` with the most objects.
 
     Returns
     -------
@@ -69,15 +69,22 @@ def draw_same_object(rows: Sequence[Row], cases: Sequence[Case], path: Path) -> 
 
 
 def median_object(cases: Sequence[Case], recipe: Recipe) -> Found | None:
-    """Return the object of median size on the case that holds the most."""
+    """Return an object of middling size, far from the edge, on the case that holds the most."""
     best: tuple[int, Found] | None = None
     for case in cases:
         with open_case(case, recipe.classes) as opened:
             centres = _objects(opened)
         if centres and (best is None or len(centres) > best[0]):
-            x, y = centres[len(centres) // 2]
-            best = len(centres), Found(case, x, y)
+            best = len(centres), Found(case, *_middling(centres, opened))
     return best[1] if best else None
+
+
+def _middling(centres: list[tuple[float, float]], opened: OpenCase) -> tuple[float, float]:
+    """Of the middle third by size, return the one farthest from the slide's edge."""
+    width, height = opened.slide.size
+    third = len(centres) // 3
+    some = centres[third : len(centres) - third]
+    return max(some, key=lambda at: min(at[0], at[1], width - at[0], height - at[1]))
 
 
 def _objects(opened: OpenCase) -> list[tuple[float, float]]:
@@ -118,7 +125,4 @@ def _panel(row: Row, opened: OpenCase, found: Found, downsample: float) -> Panel
 
 def _show(axis: Axes, panel: Panel) -> None:
     axis.imshow(panel.picture, interpolation="lanczos")
-    first, _, rest = panel.title.partition("\n")
-    axis.set_title(first, fontsize=10, color=INK, pad=14 if rest else 4)
-    if rest:
-        axis.text(0.5, 1.012, rest, transform=axis.transAxes, ha="center", fontsize=8.5, color=SOFT)
+    axis.set_title(panel.title.strip(), fontsize=9.5, color=INK)

@@ -8,6 +8,7 @@ from typing import Any
 from slidemask.base.files import write_json, write_text
 from slidemask.base.record import machine, versions
 from slidemask.evaluate.evaluation import none_if_nan
+from slidemask.evaluate.figures import LABELS
 from slidemask.evaluate.histogram import Histogram
 from slidemask.recipes.study.choice import (
     METRICS,
@@ -62,7 +63,8 @@ def write_sweep(
         draw_learning(tables, out / LEARNING)
     values = {
         "about": about, "tables": tables, "rule": rule, "choice": choice, "failures": failures,
-        "heats": heats, "charts": {"stability": STABILITY, "learning": LEARNING},
+        "metric": LABELS[rule.metric], "heats": heats,
+        "charts": {"stability": STABILITY, "learning": LEARNING},
     }  # fmt: skip
     return write_page(out / "report.html", "sweep.html", values), choice
 

@@ -5,15 +5,26 @@ import io
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Final
 
 from slidemask.evaluate.evaluation import none_if_nan
-from slidemask.evaluate.figures import MEAN_OF_SLIDES, POOLED, Figure
+from slidemask.evaluate.figures import (
+    MEAN_OF_SLIDES,
+    MEAN_OF_TILES,
+    POOLED,
+    SLIDE,
+    TILES_WITH_OBJECT,
+    Figure,
+)
 from slidemask.recipes.study.charts import Point
 from slidemask.recipes.study.row import Measured
-from slidemask.recipes.study.scores import COLUMNS, LEVELS, figure_of
+from slidemask.recipes.study.scores import COLUMNS, figure_of
 
-AVERAGES = (POOLED, MEAN_OF_SLIDES)
+AVERAGES: Final = {
+    TILES_WITH_OBJECT: (POOLED, MEAN_OF_TILES),
+    SLIDE: (POOLED, MEAN_OF_SLIDES),
+}
+"""Averages at each level: each is named wherever its figures stand."""
 
 
 def flat(measured: Measured) -> dict[str, Any]:
@@ -34,8 +45,8 @@ def flat(measured: Measured) -> dict[str, Any]:
         **{f"segmenting {key}": value for key, value in asdict(measured.segmenting).items()},
         "segmenting slides_per_minute": measured.segmenting.slides_per_minute,
     }
-    for level in LEVELS:
-        for average in AVERAGES:
+    for level, averages in AVERAGES.items():
+        for average in averages:
             for name in COLUMNS:
                 line |= _cells(measured, level, average, name)
     return line
@@ -50,8 +61,8 @@ def figure_table(rows: Sequence[Measured]) -> list[tuple[str, str, str, list[Fig
             average,
             [figure_of(measured.evaluation, name, level, average) for name in COLUMNS],
         )
-        for level in LEVELS
-        for average in AVERAGES
+        for level, averages in AVERAGES.items()
+        for average in averages
         for measured in rows
     ]
 

@@ -1,0 +1,219 @@
+"""The study commands on pictures of dark discs, with networks of a few weights."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+from journey import disc_cases
+from slidemask.data.cohort import write_cohort
+from slidemask.recipes.study.process import in_own_process
+
+RECIPE = """
+name = "discs"
+[[classes.classes]]
+name = "gland"
+[tiling]
+tile_px = 32
+overlap = 0.0
+magnification = 10
+[filters]
+tissue = false
+[model]
+width = 2
+depth = 1
+[schedule]
+epochs = 1
+batch = 4
+learning_rate = 2e-2
+precision = "fp32"
+[selection]
+level = "tiles"
+"""
+
+
+class Done(Protocol):
+    code: int
+    out: str
+    err: str
+
+
+class Command(Protocol):
+    def __call__(self, *arguments: object) -> Done: ...
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A recipe, and a cohort of three pictures, one in each part."""
+    made = tmp_path_factory.mktemp("study")
+    cases = disc_cases(made, train=1, validation=2)
+    write_cohort(made / "cohort.csv", [*cases[:2], replace(cases[2], split="test")])
+    (made / "discs.toml").write_text(RECIPE, encoding="utf-8")
+    return made
+
+
+def options(folder: Path, out: Path) -> list[object]:
+    common = ["--out", out, "--workers", 0, "--device", "cpu"]
+    return [folder / "discs.toml", "--cohort", folder / "cohort.csv", *common]
+
+
+def table(out: Path) -> list[dict[str, str]]:
+    with (out / "study.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.slow
+def test_magnification_trains_segments_compares_and_goes_on(
+    slidemask: Command, folder: Path, tmp_path: Path
+) -> None:
+    """A second call does the row that is new and nothing else."""
+    done = slidemask("study", "magnification", *options(folder, tmp_path), "--at", "5")
+    assert done.code == 0, done.err
+    assert "5x: done" in done.out
+    weights = tmp_path / "at 5x" / "run" / "bundle" / "weights.safetensors"
+    before = weights.stat().st_mtime_ns
+    done = slidemask("study", "magnification", *options(folder, tmp_path), "--at", "5,10+5")
+    assert done.code == 0, done.err
+    assert weights.stat().st_mtime_ns == before
+    lines = table(tmp_path)
+    assert [(line["row"], line["context"]) for line in lines] == [("5x", ""), ("10x + 5x", "2.0")]
+    assert lines[0]["training tile_mm2"] == str((32 * 2 / 1000) ** 2)
+    assert float(lines[1]["segmenting seconds_per_slide"]) > 0
+    assert (tmp_path / "report.html").exists()
+
+
+@pytest.mark.slow
+def test_a_row_that_fails_is_named_and_the_rest_is_done(
+    slidemask: Command, folder: Path, tmp_path: Path
+) -> None:
+    """At 0.01x the whole picture is less than a pixel of the network's input."""
+    broken = folder / "broken.toml"
+    broken.write_text(RECIPE + "[sampling]\nmax_unknown_share = 0.0\n", encoding="utf-8")
+    done = slidemask(
+        "study", "magnification", *options(folder, tmp_path), "--at", "10", "--also",
+        f"{broken}@0.1",
+    )  # fmt: skip
+    assert done.code == 1
+    assert "10x: done" in done.out
+    assert "broken 0.1x: FAILED" in done.out
+    told = json.loads((tmp_path / "study.json").read_text(encoding="utf-8"))
+    assert list(told["failures"]) == ["broken 0.1x"]
+    assert [row["row"] for row in told["rows"]] == ["10x"]
+
+
+@pytest.mark.slow
+def test_sweep_scores_all_thresholds_and_adds_repeats(
+    slidemask: Command, folder: Path, tmp_path: Path
+) -> None:
+    vary = ["--vary", "model.width=1,2", "--thresholds", "0.4,0.6"]
+    done = slidemask("study", "sweep", *options(folder, tmp_path), *vary, "--repeats", 1)
+    assert done.code == 0, done.err
+    assert "Chosen: model.width=" in done.out
+    counts = tmp_path / "model.width=1" / "0" / "validation.npz"
+    before = counts.stat().st_mtime_ns
+    keys = [(line["model.width"], line["part"], line["threshold"]) for line in table(tmp_path)]
+    assert keys == [
+        (width, part, threshold)
+        for width in "12"
+        for part in ("validation", "test")
+        for threshold in ("0.4", "0.6")
+    ]
+    again = slidemask("study", "sweep", *options(folder, tmp_path), *vary, "--repeats", 1)
+    assert again.code == 0
+    assert counts.stat().st_mtime_ns == before
+
+
+def test_tile_size_measures_rails_without_training(
+    slidemask: Command, folder: Path, tmp_path: Path
+) -> None:
+    done = slidemask(
+        "study", "tile-size", *options(folder, tmp_path), "--at", "16,32", "--no-train"
+    )
+    assert done.code == 0, done.err
+    assert "16 px: " in done.out
+    told = json.loads((tmp_path / "study.json").read_text(encoding="utf-8"))
+    assert [rails["tile_px"] for rails in told["rails"]] == [16, 32]
+    assert not list(tmp_path.rglob("run"))
+
+
+def test_wrong_use_is_said_before_anything_is_trained(
+    slidemask: Command, folder: Path, tmp_path: Path
+) -> None:
+    given = options(folder, tmp_path / "out")
+    for arguments, said in (
+        (["magnification", *given, "--at", "ten"], "no number above 0"),
+        (["magnification", *given, "--at", "4", "--also", "x"], "RECIPE@MAGNIFICATION"),
+        (["magnification", *given, "--set", "split.tset=1"], "did you mean 'test'"),
+        (["sweep", *given, "--vary", "model.widht=4"], "did you mean 'width'"),
+        (["sweep", *given, "--vary", "model.width=4", "--rule", "auc"], "none of dice, iou, mcc"),
+        (["tile-size", *given, "--at", "0"], "tile sides"),
+    ):
+        done = slidemask("study", *arguments)
+        assert done.code == 2, arguments
+        assert said in done.err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_study_needs_a_test_part(slidemask: Command, folder: Path, tmp_path: Path) -> None:
+    write_cohort(tmp_path / "cohort.csv", disc_cases(tmp_path, train=1, validation=1))
+    given = [folder / "discs.toml", "--cohort", tmp_path / "cohort.csv", "--out", tmp_path / "o"]
+    done = slidemask("study", "magnification", *given)
+    assert done.code == 2
+    assert "No annotated case in the test part" in done.err
+
+
+@pytest.mark.slow
+def test_errors_and_deaths_come_back_from_their_process() -> None:
+    with pytest.raises(ValueError, match="not a number"):
+        in_own_process(float_of, "not a number")
+    with pytest.raises(Exception, match="died without a word"):
+        in_own_process(os._exit, 3)
+
+
+def float_of(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError as error:
+        raise ValueError("not a number") from error
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL")
+def test_a_killed_study_leaves_no_process_that_writes(tmp_path: Path) -> None:
+    """The child notes the time every tenth of a second; after its parent's death it stops."""
+    notes = tmp_path / "notes.txt"
+    code = (
+        "from slidemask.recipes.study.process import in_own_process\n"
+        "if __name__ == '__main__':\n"
+        f"    in_own_process(exec, '''{_WRITER.format(path=str(notes))}''')\n"
+    )
+    script = tmp_path / "study.py"
+    script.write_text(code, encoding="utf-8")
+    parent = subprocess.Popen([sys.executable, str(script)])
+    deadline = time.monotonic() + 60
+    while not notes.exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert notes.exists()
+    parent.send_signal(signal.SIGKILL)
+    parent.wait()
+    time.sleep(2)
+    size = notes.stat().st_size
+    time.sleep(1)
+    assert notes.stat().st_size == size
+
+
+_WRITER = """
+import time
+while True:
+    with open({path!r}, "a") as file:
+        file.write("x")
+    time.sleep(0.1)
+"""
