@@ -16,6 +16,7 @@ import pytest
 from journey import disc_cases
 from slidemask.base.errors import TrainingError
 from slidemask.data.cohort import write_cohort
+from slidemask.recipes.study import row, sweep
 from slidemask.recipes.study.process import in_own_process
 
 RECIPE = """
@@ -61,6 +62,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
+@pytest.fixture
+def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Spare the seconds that each process takes to import torch."""
+    for module in (row, sweep):
+        monkeypatch.setattr(module, "in_own_process", lambda work, argument: work(argument))
+
+
 def options(folder: Path, out: Path) -> list[object]:
     common = ["--out", out, "--workers", 0, "--device", "cpu"]
     return [folder / "discs.toml", "--cohort", folder / "cohort.csv", *common]
@@ -73,14 +81,15 @@ def table(out: Path) -> list[dict[str, str]]:
 
 @pytest.mark.slow
 def test_magnification_trains_segments_compares_and_goes_on(
-    slidemask: Command, folder: Path, tmp_path: Path
+    slidemask: Command, folder: Path, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    """A second call does the row that is new and nothing else."""
+    """A second call does the row that is new and nothing else; the first spawns its processes."""
     done = slidemask("study", "magnification", *options(folder, tmp_path), "--at", "5")
     assert done.code == 0, done.err
     assert "5x: done" in done.out
     weights = tmp_path / "at 5x" / "run" / "bundle" / "weights.safetensors"
     before = weights.stat().st_mtime_ns
+    request.getfixturevalue("in_this_process")
     done = slidemask("study", "magnification", *options(folder, tmp_path), "--at", "5,10+5")
     assert done.code == 0, done.err
     assert weights.stat().st_mtime_ns == before
@@ -91,13 +100,14 @@ def test_magnification_trains_segments_compares_and_goes_on(
     assert (tmp_path / "report.html").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.usefixtures("in_this_process")
 def test_a_row_that_fails_is_named_and_the_rest_is_done(
     slidemask: Command, folder: Path, tmp_path: Path
 ) -> None:
-    """The second recipe knows no class of the value that the label images hold."""
+    """The second recipe's weights are not there, which only its training finds out."""
     broken = folder / "broken.toml"
-    wrong = RECIPE.replace('name = "gland"', 'name = "gland"\nvalues = [7]')
+    network = 'architecture = "Unet"\nencoder = "resnet18"\nencoder_weights = "nowhere.safetensors"'
+    wrong = RECIPE.replace("width = 2\ndepth = 1", network)
     broken.write_text(wrong, encoding="utf-8")
     done = slidemask(
         "study", "magnification", *options(folder, tmp_path), "--at", "10", "--also",
@@ -111,7 +121,7 @@ def test_a_row_that_fails_is_named_and_the_rest_is_done(
     assert [row["row"] for row in told["rows"]] == ["10x"]
 
 
-@pytest.mark.slow
+@pytest.mark.usefixtures("in_this_process")
 def test_sweep_scores_all_thresholds_and_adds_repeats(
     slidemask: Command, folder: Path, tmp_path: Path
 ) -> None:
