@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.stats import binomtest
 
 from slidemask.base.errors import CohortError
 from slidemask.evaluate.bootstrap import draws
@@ -50,6 +51,14 @@ def test_a_model_against_itself_differs_in_nothing():
     for difference in compare(one, one):
         assert (difference.value, difference.low, difference.high) == (0, 0, 0)
         assert (difference.better, difference.p, difference.patients) == (0, 1, 4)
+
+
+@pytest.mark.parametrize("patients", [2, 4, 7])
+def test_few_patients_prove_little_even_if_all_agree(patients: int):
+    hits = np.arange(30, 30 + patients)
+    found = pick(compare(scored(hits), scored(hits + 5)), "recall")
+    assert found.better == 1
+    assert found.p == pytest.approx(binomtest(patients, patients).pvalue)
 
 
 def test_better_on_every_patient_is_better_in_every_resample():

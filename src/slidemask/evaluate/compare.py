@@ -47,8 +47,9 @@ class Difference:
         Share of resamples in which `other` is better (of distances and errors: lower); where both
         are equal neither is.
     p : float
-        Two-sided: twice the share of resamples on the rarer side of zero, ties on both sides. It
-        tells how easily chance alone picks these patients; with many figures some are small by
+        Two-sided: twice the share of resamples on the rarer side of zero, ties on both sides, but
+        never below 2 / 2^patients: the few patients that all agree would do so by chance that
+        often (sign test), which resampling them cannot see. With many figures some are small by
         chance, so settle on the figure before you look.
     patients : int
         Patients (or slides that stand in) in which both have the figure.
@@ -141,25 +142,26 @@ def _differences(one: Measured, other: Measured, weights: Values) -> list[Differ
             one.name, class_name, average, one.level, one.unit,
             one=float(values[0][at]), other=float(values[1][at]),
             value=float(values[1][at] - values[0][at]), patients=int(patients[at]),
-            **_verdict(drawn[:, at], (low[at], high[at]), sign, enough=patients[at] >= 2),
+            **_verdict(drawn[:, at], (low[at], high[at]), sign, patients=int(patients[at])),
         )
         for at, (class_name, average) in enumerate(one.labels)
     ]  # fmt: skip
 
 
 def _verdict(
-    drawn: Values, interval: tuple[float, float], sign: int, *, enough: bool
+    drawn: Values, interval: tuple[float, float], sign: int, *, patients: int
 ) -> dict[str, float]:
     """Return interval, share of resamples in which the other is better, and p."""
     defined = drawn[~np.isnan(drawn)]
-    if not enough or not defined.size:
+    if patients < 2 or not defined.size:
         return dict.fromkeys(("low", "high", "better", "p"), math.nan)
     rarer = min((defined <= 0).sum(), (defined >= 0).sum())
+    least = 2 * 0.5**patients  # of a sign test when all patients agree
     return {
         "low": float(interval[0]),
         "high": float(interval[1]),
         "better": float((sign * defined > 0).mean()),
-        "p": float(min(1.0, 2 * (rarer + 1) / (defined.size + 1))),
+        "p": float(min(1.0, max(least, 2 * (rarer + 1) / (defined.size + 1)))),
     }
 
 
