@@ -287,7 +287,7 @@ def _entry(case: Case) -> str:
         raise RuntimeError(f"{case.command} did not fail")
     if "Traceback" in done.stderr:
         raise RuntimeError(f"{case.command} fell over:\n{done.stderr}")
-    said = _without_progress(done.stderr)
+    said = _without_progress(done.stderr.replace(f"{Path.cwd()}{os.sep}", ""))
     shown = f"```console\n$ {case.command}\n{said}\n```"
     return f"### {case.title}\n\n{shown}\n\nExit code {done.returncode}.\n"
 
