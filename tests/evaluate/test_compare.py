@@ -17,6 +17,7 @@ from slidemask.evaluate.evaluation import Evaluation, SlideScore
 from slidemask.evaluate.figures import (
     ALL_TILES,
     CALIBRATION_ERROR,
+    MEAN_OF_SLIDES,
     OBJECT,
     POOLED,
     SLIDE,
@@ -179,3 +180,40 @@ def test_what_cannot_be_paired_is_refused(other: Evaluation, message: str):
 def test_no_slides_differ_in_nothing():
     nobody = Evaluation(NAMES, (), {})
     assert all(math.isnan(d.value) and math.isnan(d.low) for d in compare(nobody, nobody))
+
+
+def test_a_model_that_finds_nothing_on_hard_slides_is_not_the_better_for_it():
+    """Its precision is a mean over the easy slides, which is no comparison; its MCC is 0 there."""
+    lazy, keen = scored([90] * 6 + [0] * 6), scored([88] * 6 + [60] * 6)
+    lazy = replace(
+        lazy,
+        slides=(
+            *lazy.slides[:6],
+            *(
+                replace(slide, confusion=Confusion(np.array([[1020, 0], [100, 0]])))
+                for slide in lazy.slides[6:]
+            ),
+        ),
+    )
+    found = {(d.name, d.average): d for d in compare(lazy, keen)}
+    assert found["mcc", MEAN_OF_SLIDES].value > 0
+    assert ("precision", MEAN_OF_SLIDES) not in found
+    assert found["precision", POOLED].patients == 12
+
+
+def test_the_mean_of_classes_keeps_its_classes_in_every_resample():
+    """One patient alone holds the rare class: no resample without them has a mean of classes."""
+    rng = np.random.default_rng(2)
+    slides = []
+    for patient in range(8):
+        hits = rng.integers(80, 95)
+        rare = [5, 0, 4] if patient < 2 else [0, 0, 0]
+        counts = np.array([[900, 10, 0], [100 - hits, hits, 0], rare])
+        slides.append(SlideScore(f"s{patient}", Confusion(counts), f"p{patient}"))
+    evaluation = Evaluation((*NAMES, "rare"), tuple(slides), {})
+    (found,) = [
+        figure
+        for figure in evaluation.figures
+        if figure.name == "recall" and figure.average == f"mean of classes ({POOLED})"
+    ]
+    assert found.low < found.value < found.high < 0.75  # the common class alone is above 0.8

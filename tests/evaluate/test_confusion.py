@@ -39,7 +39,9 @@ def naive(truth: np.ndarray, predicted: np.ndarray, index: int) -> dict[str, flo
     seen = truth != 255
     t, p = truth[seen] == index, predicted[seen] == index
     union = (t | p).sum()
-    agree = np.corrcoef(t, p)[0, 1] if 0 < t.mean() < 1 and 0 < p.mean() < 1 else math.nan
+    agree = math.nan  # of chance where only the prediction is all one class
+    if 0 < t.mean() < 1:
+        agree = np.corrcoef(t, p)[0, 1] if 0 < p.mean() < 1 else 0.0
     return {
         "dice": divided(2 * (t & p).sum(), t.sum() + p.sum()),
         "iou": divided((t & p).sum(), union),

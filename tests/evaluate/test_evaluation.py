@@ -47,6 +47,7 @@ def divided(part: float, whole: float) -> float:
 def textbook(tp: int, fp: int, fn: int, tn: int) -> dict[str, float]:
     """Return the figures of one class against the rest from whole numbers."""
     margins = (tp + fp) * (tp + fn) * (tn + fp) * (tn + fn)
+    both = tp + fn > 0 and fp + tn > 0
     return {
         "dice": divided(2 * tp, 2 * tp + fp + fn),
         "iou": divided(tp, tp + fp + fn),
@@ -54,7 +55,7 @@ def textbook(tp: int, fp: int, fn: int, tn: int) -> dict[str, float]:
         "recall": divided(tp, tp + fn),
         "specificity": divided(tn, tn + fp),
         "accuracy": divided(tp + tn, tp + fp + fn + tn),
-        "mcc": divided(tp * tn - fp * fn, math.sqrt(margins)),
+        "mcc": 0.0 if not margins and both else divided(tp * tn - fp * fn, math.sqrt(margins)),
     }
 
 
@@ -296,7 +297,11 @@ def test_a_resample_is_the_evaluation_of_the_patients_drawn(seed: int, named: bo
             if key not in drawn:  # nobody drawn has tiles, say
                 assert np.isnan(value).all() or (value == 0).all()
             else:
-                np.testing.assert_allclose(value, drawn[key], atol=1e-12, err_msg=str(key))
+                wanted, classes = drawn[key].copy(), len(found.classes)
+                lacks = ~np.isnan(found.estimate.value) & np.isnan(wanted)
+                if lacks[:classes].any():  # a mean over fewer classes would be another figure
+                    wanted[classes:] = np.nan
+                np.testing.assert_allclose(value, wanted, atol=1e-12, err_msg=str(key))
 
 
 def test_intervals_are_percentiles_of_figures_of_patients_drawn():

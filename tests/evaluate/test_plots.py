@@ -56,3 +56,18 @@ def test_history_goes_into_two_charts():
     assert [line.name for line in scores.lines] == ["dice pooled"]
     assert losses.y_ticks[0].text == "0"
     assert history_charts([]) == []
+
+
+def test_a_history_of_train_is_drawn_a_line_a_figure_and_level():
+    """Columns as training writes them: whole slides every other epoch, at several thresholds."""
+    rows = [
+        {"epoch": epoch, "loss": 1 / epoch, "positive tiles dice pooled": 0.5, "learning_rate": 1}
+        for epoch in (1, 2, 3, 4)
+    ]
+    for row in rows[1::2]:
+        row |= {f"whole slides mcc pooled at {t}": 0.1 for t in (0.1, 0.5)}
+        row |= {"whole slides mcc pooled": 0.2, "whole slides mcc slides": 0.3}
+    _, scores = history_charts(rows)
+    names = [line.name for line in scores.lines]
+    assert names == ["positive tiles dice pooled", "whole slides mcc pooled"]
+    assert scores.lines[1].path.count("L") == 1  # from epoch 2 to epoch 4, over the gap

@@ -14,6 +14,7 @@ from journey import DARK, LIGHT, save_dark_bundle, write_png
 from slidemask.base.classes import ClassInfo, ClassMap
 from slidemask.base.errors import CohortError, OutputError
 from slidemask.data.case import Case
+from slidemask.data.cohort import write_cohort
 from slidemask.evaluate.evaluation import Evaluation
 from slidemask.evaluate.figures import find
 from slidemask.evaluate.objects import ObjectCounts
@@ -305,3 +306,20 @@ def test_touching_numbered_objects_count_singly(bundle: Bundle, tmp_path: Path) 
     counts = evaluation.slides[0].objects["gland"]
     assert isinstance(counts, ObjectCounts)
     assert (counts["truth"], counts["predicted"]) == (2, 1)
+
+
+@pytest.mark.parametrize(("patient", "seen"), [("p", True), ("q", False)])
+def test_slides_of_a_training_patient_are_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, patient: str, *, seen: bool
+) -> None:
+    """The model's run learnt from another slide of patient p."""
+    loaded = Bundle.load(save_dark_bundle(tmp_path / "run" / "bundle"), "cpu")
+    pixels, mask = square()
+    other = Case(write_png(tmp_path / "o.png", pixels), None, "p", "train")
+    write_cohort(tmp_path / "run" / "cohort.csv", [other])
+    (tmp_path / "run" / "recipe.toml").touch()
+    slide, truth = write_png(tmp_path / "s.png", pixels), write_png(tmp_path / "t.png", mask)
+    case = segmented(loaded, Case(slide, truth, patient), tmp_path / "out")
+    evaluation, _ = evaluate(tmp_path / "out", [case])
+    assert evaluation.about.get("slides of the train part") == ("1 of 1" if seen else None)
+    assert ("train part (s.png)" in caplog.text) is seen

@@ -44,6 +44,8 @@ class Estimate:
         What each patient adds: pixel counts, or a sum of values and their number.
     figure : callable, (..., *parts of one) -> (..., *R)
         The figure from the sum of parts, for any leading axes; NaN where it is not defined.
+    redrawn : callable, optional
+        The same for resamples, where it is stricter about what is defined.
 
     Examples
     --------
@@ -58,6 +60,7 @@ class Estimate:
 
     parts: Values
     figure: Callable[[Values], Values]
+    redrawn: Callable[[Values], Values] | None = None
 
     @property
     def value(self) -> Values:
@@ -65,11 +68,15 @@ class Estimate:
         return np.asarray(self.figure(self.parts.sum(0)))
 
     @property
+    def alone(self) -> NDArray[np.bool_]:
+        """Whether each patient, taken alone, has the figure, (P, *R)."""
+        chunks = [self.figure(part) for part in _chunks(self.parts)]
+        return ~np.isnan(np.concatenate(chunks) if chunks else np.empty((0, *self.value.shape)))
+
+    @property
     def defined(self) -> NDArray[np.intp]:
         """In how many patients, taken alone, the figure is defined, (*R)."""
-        chunks = [self.figure(part) for part in _chunks(self.parts)]
-        alone = np.concatenate(chunks) if chunks else np.empty((0, *self.value.shape))
-        return np.asarray((~np.isnan(alone)).sum(0))
+        return np.asarray(self.alone.sum(0))
 
     def resampled(self, weights: Values) -> Values:
         """Return (B, *R) figures of B cohorts drawn with `weights`, (B, P)."""
@@ -78,7 +85,8 @@ class Estimate:
         step = max(1, _CHUNK // max(1, flat.shape[1]))
         starts = range(0, len(weights), step)
         drawn = ((weights[start : start + step] @ flat).reshape(-1, *one) for start in starts)
-        return np.concatenate([self.figure(sums) for sums in drawn])
+        figure = self.redrawn or self.figure
+        return np.concatenate([figure(sums) for sums in drawn])
 
     def interval(self, seed: int = 0, resamples: int = RESAMPLES) -> tuple[Values, Values]:
         """Return the lower and upper bounds of the 95 % interval, each (*R).

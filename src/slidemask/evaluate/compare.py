@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from slidemask.base.errors import CohortError
 from slidemask.evaluate.bootstrap import Values, bounds, draws
@@ -52,7 +53,7 @@ class Difference:
         often (sign test), which resampling them cannot see. With many figures some are small by
         chance, so settle on the figure before you look.
     patients : int
-        Patients (or slides that stand in) in which both have the figure.
+        Patients (or slides that stand in) that both figures are of.
 
     Examples
     --------
@@ -98,7 +99,8 @@ def compare(one: Evaluation, other: Evaluation, seed: int = 0) -> list[Differenc
 
     Figures that only one of them has are passed over, and so are numbers and areas, of which more
     is not better, and the tile levels where a slide was cut into another number of tiles: figures
-    of tiles of two sizes are no comparison.
+    of tiles of two sizes are no comparison. So are means over other slides: precision of a model
+    that finds nothing on the hard ones is a mean over the easy ones.
 
     Parameters
     ----------
@@ -135,7 +137,7 @@ def _differences(one: Measured, other: Measured, weights: Values) -> list[Differ
     values = one.estimate.value, other.estimate.value
     drawn = other.estimate.resampled(weights) - one.estimate.resampled(weights)
     low, high = bounds(drawn)
-    patients = np.minimum(one.estimate.defined, other.estimate.defined)
+    patients, alike = _patients(one, other), _alike(one, other)
     sign = -1 if one.name in LOWER_IS_BETTER else 1
     return [
         Difference(
@@ -145,7 +147,27 @@ def _differences(one: Measured, other: Measured, weights: Values) -> list[Differ
             **_verdict(drawn[:, at], (low[at], high[at]), sign, patients=int(patients[at])),
         )
         for at, (class_name, average) in enumerate(one.labels)
+        if alike[at]
     ]  # fmt: skip
+
+
+def _patients(one: Measured, other: Measured) -> NDArray[np.intp]:
+    """Return how many patients each value is of: pooled, all of whom something was counted."""
+    if one.counted is not None:
+        return (one.estimate.alone & other.estimate.alone).sum(0)
+    parts = (each.estimate.parts for each in (one, other))
+    some = [part.any(tuple(range(1, part.ndim))) for part in parts]
+    return np.full(len(one.labels), np.count_nonzero(some[0] | some[1]))
+
+
+def _alike(one: Measured, other: Measured) -> list[bool]:
+    """Say of each value whether it is a mean over the same units, or no mean."""
+    if one.counted is None or other.counted is None:
+        return [True] * len(one.labels)
+    if one.counted.shape != other.counted.shape:
+        return [False] * len(one.labels)
+    same = (one.counted == other.counted).all(0)
+    return [*same.tolist(), *([bool(same.all())] if len(one.labels) > len(same) else [])]
 
 
 def _verdict(

@@ -124,14 +124,8 @@ class Confusion:
 
     @property
     def mcc(self) -> PerClass:
-        """Matthews's correlation coefficient, -1..1, each class against the rest.
-
-        NaN where truth or prediction is all one class. The counts are multiplied as floats:
-        the four margins of a 10^11 px slide give 10^44, and int64 ends at 10^19.
-        """
-        tp, fp, fn, tn = self.one_vs_rest()
-        margins = (tp + fp) * (tp + fn) * (tn + fp) * (tn + fn)
-        return _ratio(tp * tn - fp * fn, np.sqrt(margins))
+        """Matthews's coefficient, -1..1, each class against the rest; see `matthews`."""
+        return matthews(*self.one_vs_rest())
 
     def one_vs_rest(self) -> tuple[PerClass, PerClass, PerClass, PerClass]:
         """Return (..., C) true positives, false positives, false negatives, true negatives.
@@ -158,6 +152,19 @@ def _pairs(truth: Labels, predicted: Labels, classes: int) -> NDArray[np.int64]:
             )
     pairs = rows.astype(np.int64) * classes + columns
     return np.bincount(pairs, minlength=classes * classes).astype(np.int64, copy=False)
+
+
+def matthews(tp: PerClass, fp: PerClass, fn: PerClass, tn: PerClass) -> PerClass:
+    """Return Matthews's correlation coefficient; NaN where the truth is all one class.
+
+    Where only the prediction is all one class it is 0, as of chance (and as scikit-learn has it):
+    were that left out, a network that finds nothing on some slides would be the better for it.
+    The counts are multiplied as floats: the four margins of a 10^11 px slide give 10^44, and int64
+    ends at 10^19.
+    """
+    margins = (tp + fp) * (tp + fn) * (tn + fp) * (tn + fn)
+    values = _ratio(tp * tn - fp * fn, np.sqrt(margins))
+    return np.where((margins == 0) & (tp + fn > 0) & (fp + tn > 0), 0.0, values)
 
 
 def _ratio(part: PerClass, whole: PerClass) -> PerClass:

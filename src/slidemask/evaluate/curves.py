@@ -10,6 +10,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from slidemask.evaluate.confusion import matthews
 from slidemask.evaluate.histogram import LEVELS, Histogram
 
 Counts = NDArray[np.int64] | NDArray[np.float64]
@@ -76,14 +77,13 @@ def sweep(histogram: Histogram, index: int) -> Sweep:
     after that and is not in the curve.
     """
     tp, fp, fn, tn = _one_vs_rest(histogram.confusions(), index)
-    margins = np.sqrt((tp + fp) * (tp + fn) * (tn + fp) * (tn + fn))
     return Sweep(
         thresholds=np.arange(LEVELS) / (LEVELS - 1),
         precision=_ratio(tp, tp + fp),
         recall=_ratio(tp, tp + fn),
         dice=_ratio(2 * tp, 2 * tp + fp + fn),
         iou=_ratio(tp, tp + fp + fn),
-        mcc=_ratio(tp * tn - fp * fn, margins),
+        mcc=matthews(tp, fp, fn, tn),
     )
 
 

@@ -94,6 +94,8 @@ class Measured:
         Gives (K,), or (K + 1,) with the mean of the classes last.
     n, skipped : (K,) int
         Units (patients) counted and left out, by class.
+    counted : (U, K) bool, optional
+        Of a mean: which units it is over, by class.
     """
 
     name: str
@@ -104,6 +106,7 @@ class Measured:
     estimate: Estimate
     n: NDArray[np.intp]
     skipped: NDArray[np.intp]
+    counted: NDArray[np.bool_] | None = None
 
     @property
     def labels(self) -> list[tuple[str, str]]:
@@ -166,7 +169,7 @@ def _joint(level: Level, name: str, sums: Values) -> Measured:
     """Take the figure of everything added up."""
     measure, n = level.measures[name], level.pile.present.sum(0)
     amount = name in level.amounts
-    estimate = Estimate(sums, measure if amount else _with_mean(measure))
+    estimate = Estimate(sums, measure) if amount else _estimate(sums, measure)
     unit, average = level.units.get(name, ""), TOTAL if amount else POOLED
     return Measured(name, average, level.name, unit, level.classes, estimate, n, np.zeros_like(n))
 
@@ -176,10 +179,10 @@ def _mean_over(pile: Pile, level: Level, name: str, patients: int) -> Measured:
     values = np.where(pile.present, level.measures[name](pile.counts), np.nan)
     defined = ~np.isnan(values)
     both = np.stack([np.where(defined, values, 0.0), defined], axis=1)
-    estimate = Estimate(add_by_owner(both, pile.owner, patients), _with_mean(_mean))
+    estimate = _estimate(add_by_owner(both, pile.owner, patients), _mean)
     n, skipped = defined.sum(0), (pile.present & ~defined).sum(0)
     unit = level.units.get(name, "")
-    return Measured(name, pile.mean, level.name, unit, level.classes, estimate, n, skipped)
+    return Measured(name, pile.mean, level.name, unit, level.classes, estimate, n, skipped, defined)
 
 
 def _mean(sums: Values) -> Values:
@@ -187,8 +190,18 @@ def _mean(sums: Values) -> Values:
     return ratio(sums[..., 0, :], sums[..., 1, :])
 
 
-def _with_mean(measure: Measure) -> Measure:
-    """Add the mean of the classes where there are several."""
+def _estimate(sums: Values, measure: Measure) -> Estimate:
+    """Estimate a measure and, where there are several classes, their mean.
+
+    A resample without the patients who hold a rare class has a mean over fewer classes, which is
+    another figure; such resamples have none.
+    """
+    needed = ~np.isnan(measure(sums.sum(0)))
+    return Estimate(sums, _with_mean(measure), _with_mean(measure, needed))
+
+
+def _with_mean(measure: Measure, needed: NDArray[np.bool_] | None = None) -> Measure:
+    """Add the mean of the classes where there are several; NaN where a needed one lacks."""
 
     def both(sums: Values) -> Values:
         values = measure(sums)
@@ -196,6 +209,8 @@ def _with_mean(measure: Measure) -> Measure:
             return values
         defined = ~np.isnan(values)
         mean = ratio(np.where(defined, values, 0.0).sum(-1), defined.sum(-1).astype(np.float64))
+        if needed is not None:
+            mean = np.where((needed & ~defined).any(-1), np.nan, mean)
         return np.concatenate([values, mean[..., None]], -1)
 
     return both

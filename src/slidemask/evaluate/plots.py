@@ -151,33 +151,32 @@ def history_charts(rows: Sequence[Mapping[str, float]]) -> list[LineChart]:
     Parameters
     ----------
     rows : sequence of mapping
-        One an epoch, with `epoch`; columns whose names hold "loss" go to the first chart,
-        figures of the validation to the second.
+        One an epoch, with `epoch`; columns whose names hold "loss" go to the first chart, pooled
+        Dice and MCC of the validation to the second, each at the threshold of its epoch. A figure
+        that only some epochs have is drawn through those.
     """
     if not rows:
         return []
-    epochs = [row.get("epoch", number) for number, row in enumerate(rows, start=1)]
     names = list(dict.fromkeys(name for row in rows for name in row))
     losses = [name for name in names if "loss" in name]
-    scores = [n for n in names if n not in losses and any(s in n for s in ("dice", "iou", "mcc"))]
+    scores = [name for name in names if name.endswith(("dice pooled", "mcc pooled"))]
     return [
         line_chart(
             title,
-            [
-                Series(
-                    name.replace("_", " ").replace("/", " "),
-                    epochs,
-                    [float(row.get(name, math.nan)) for row in rows],
-                    dots=len(rows) < 3,
-                )
-                for name in some
-            ],
+            [_over_epochs(name, rows) for name in some],
             ("epoch", "loss" if title == "Loss" else "figure"),
             y_range=(0, 0) if title == "Loss" else (0, 1),
         )
         for title, some in (("Loss", losses), ("Figures on the validation part", scores))
         if some
     ]
+
+
+def _over_epochs(name: str, rows: Sequence[Mapping[str, float]]) -> Series:
+    there = [(row.get("epoch", n), row[name]) for n, row in enumerate(rows, 1) if name in row]
+    known = [(epoch, value) for epoch, value in there if math.isfinite(value)]
+    label = name.replace("_", " ").replace("/", " ")
+    return Series(label, [x for x, _ in known], [y for _, y in known], dots=len(known) < 10)
 
 
 def _line(tone: int, series: Series, places: Sequence[tuple[float, float]]) -> Line:

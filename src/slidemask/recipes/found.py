@@ -3,12 +3,14 @@
 import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from slidemask.base.classes import ClassMap
 from slidemask.base.errors import CohortError
-from slidemask.data.case import Case
+from slidemask.data.case import PARTS, Case
+from slidemask.data.cohort import read_cohort
 from slidemask.recipes.results import results
 
 
@@ -78,6 +80,41 @@ def read_history(summary: dict[str, Any]) -> list[dict[str, float]]:
             {name: float(value) for name, value in row.items() if name and value}
             for row in csv.DictReader(lines)
         ]
+
+
+def seen_in_training(found: Sequence[Found]) -> dict[str, list[str]]:
+    """Return the cases that took part in their model's training, by part: slides or patients.
+
+    Known only of a bundle that lies in its run's folder, where the run's `cohort.csv` is.
+
+    Returns
+    -------
+    dict
+        File names of slides by "train" and "validation"; parts without any are not there.
+    """
+    seen: dict[str, list[str]] = {}
+    for one in found:
+        path = one.summary["model"].get("path")
+        for part, slides, patients in _parts_of(Path(path).parent) if path else ():
+            if one.case.slide.resolve() in slides or one.case.patient in patients:
+                seen.setdefault(part, []).append(one.case.slide.name)
+    return seen
+
+
+@lru_cache(maxsize=4)
+def _parts_of(run: Path) -> list[tuple[str, frozenset[Path], frozenset[str | None]]]:
+    """Return slides and patients of the parts that a run learnt or chose from."""
+    if not ((run / "recipe.toml").is_file() and (run / "cohort.csv").is_file()):
+        return []
+    cases = read_cohort(run / "cohort.csv")
+    return [
+        (
+            part,
+            frozenset(case.slide.resolve() for case in cases if case.split == part),
+            frozenset(case.patient for case in cases if case.split == part and case.patient),
+        )
+        for part in PARTS[:2]
+    ]
 
 
 def _say_missing(out: Path, missing: Sequence[tuple[Path, list[str]]], cases: int) -> str:

@@ -1,6 +1,7 @@
 """Score a folder of results against a cohort's annotations."""
 
 import json
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -14,9 +15,17 @@ from slidemask.evaluate.evaluation import Evaluation
 from slidemask.evaluate.scorefiles import write_scores
 from slidemask.evaluate.scorereport import Surroundings, write_evaluation_report
 from slidemask.evaluate.sizes import ObjectSizes
-from slidemask.recipes.found import Found, class_map, find_results, read_history
+from slidemask.recipes.found import (
+    Found,
+    class_map,
+    find_results,
+    read_history,
+    seen_in_training,
+)
 from slidemask.recipes.slidescore import Scored, score_result
 from slidemask.tiles.grid import Tiling
+
+log = logging.getLogger(__name__)
 
 SCORES: Final = "scores"
 """Folder below the results that scores are written to, where no other is named."""
@@ -109,10 +118,27 @@ def _about(out: Path, found: Sequence[Found]) -> dict[str, str]:
         "slides": str(len(found)),
         **({"patients": str(len(patients))} if patients else {}),
         **({"part": ", ".join(splits)} if splits else {}),
+        **_seen(found),
         "threshold": f"{first['settings']['post']['threshold']:g}",
         "tiles": f"{tiling.tile_px} px at {_resolution(tiling)}, side by side",
         "truth": "label images at their own pixels, polygons at the mask's",
     }
+
+
+def _seen(found: Sequence[Found]) -> dict[str, str]:
+    """Warn of slides that the model has learnt from, or that chose its epoch; say it in the report.
+
+    Scores on them say what was learnt by heart, not what a new slide would get.
+    """
+    said = {}
+    for part, slides in seen_in_training(found).items():
+        said[f"slides of the {part} part"] = f"{len(slides)} of {len(found)}"
+        log.warning(
+            "%d of %d slides or their patients are in the model's %s part (%s): their scores "
+            "flatter it. Score the test part with --split test.",
+            len(slides), len(found), part, ", ".join(slides[:5]),
+        )  # fmt: skip
+    return said
 
 
 def _resolution(tiling: Tiling) -> str:
