@@ -20,7 +20,6 @@ from slidemask.data.sampling import (
 from slidemask.data.truth import LabelImageTruth
 from slidemask.geometry.box import Size
 from slidemask.tiles.grid import TileGrid
-from slidemask.tiles.select import TileSet
 
 
 def table(positive: list[float], unknown: float = 0.0) -> TileTable:
@@ -32,6 +31,9 @@ def table(positive: list[float], unknown: float = 0.0) -> TileTable:
         place,
         np.array(positive, np.float32),
         np.full(count, unknown, np.float32),
+        (np.array(positive) > 0).astype(np.uint8),
+        np.full(count, 24, np.int32),
+        np.full(count, np.nan),
     )
 
 
@@ -77,26 +79,52 @@ def test_shares_of_large_tiles_are_near_the_exact_ones(downsample: float) -> Non
         assert positive[cell.row, cell.column] == pytest.approx(exact, abs=0.03)
 
 
-def test_table_lists_kept_tiles_of_which_enough_is_known() -> None:
+def test_table_lists_all_tiles_and_of_which_enough_is_known() -> None:
     pixels = np.zeros((20, 30), np.uint8)
     pixels[:10, :10] = IGNORE
     pixels[10:, :4] = IGNORE
     pixels[:10, 20:] = 1
     grid = TileGrid(Size(30, 20), 10, 10, 1.0)
-    kept = np.array([[True, True, True], [True, False, True]])
-    truth = LabelImageTruth(pixels)
-    found = tabulate(7, TileSet(grid, kept), truth, Sampling(max_unknown_share=0.4))
-    assert found.case.tolist() == [7] * 4
+    whole = tabulate(7, grid, LabelImageTruth(pixels), Sampling())
+    assert len(whole) == 6
+    found = whole.where(whole.is_known(Sampling(max_unknown_share=0.4)))
+    assert found.case.tolist() == [7] * 5
     assert list(zip(found.x.tolist(), found.y.tolist(), strict=True)) == [
-        (10, 0), (20, 0), (0, 10), (20, 10)
+        (10, 0), (20, 0), (0, 10), (10, 10), (20, 10)
     ]  # fmt: skip
-    assert found.positive.tolist() == [0, 1, 0, 0]
-    np.testing.assert_allclose(found.unknown, [0, 0, 0.4, 0])
-    strict = tabulate(7, TileSet(grid, kept), truth, Sampling(max_unknown_share=0.3))
-    assert len(strict) == 3
-    lenient = tabulate(7, TileSet(grid, kept), truth, Sampling(max_unknown_share=1))
-    assert len(lenient) == 4, "a tile of which nothing is known teaches nothing"
-    assert len(join([found, strict])) == 7
+    assert found.positive.tolist() == [0, 1, 0, 0, 0]
+    assert found.label.tolist() == [0, 1, 0, 0, 0]
+    assert found.stride.tolist() == [10] * 5
+    assert np.isnan(found.entropy).all()
+    np.testing.assert_allclose(found.unknown, [0, 0, 0.4, 0, 0])
+    assert whole.is_known(Sampling(max_unknown_share=0.3)).sum() == 4
+    assert whole.is_known(Sampling(max_unknown_share=1)).sum() == 5, "nothing known, no lesson"
+    assert len(join([found, whole])) == 11
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    seed=st.integers(0, 99),
+    share=st.sampled_from([0.0, 0.3, 0.6]),
+    overlap=st.floats(0, 0.8),
+    band=st.sampled_from([1, 1 << 24]),
+)
+def test_a_tile_s_label_is_the_class_that_holds_most_of_it(
+    seed: int, share: float, overlap: float, band: int
+) -> None:
+    pixels = labels(60, 70, seed)
+    grid = TileGrid(Size(70, 60), 20, max(1, int(20 * (1 - overlap))))
+    sampling = Sampling(min_positive_share=share)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "_BAND_SAMPLES", band)
+        found = tabulate(0, grid, LabelImageTruth(pixels), sampling, classes=2)
+    for cell, label in zip(grid, found.label.tolist(), strict=True):
+        inside = pixels[cell.box.slices]
+        first, second = (np.count_nonzero(inside == value) for value in (1, 2))
+        foreground = (first + second) / inside.size
+        if abs(foreground - share) > 1e-6 or share == 0:
+            positive = foreground > 0 and foreground >= share
+            assert label == (0 if not positive else 1 if first >= second else 2)
 
 
 @settings(deadline=None, max_examples=100)

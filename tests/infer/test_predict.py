@@ -190,3 +190,19 @@ def test_tiles_that_fail_the_pixel_filters_are_left_out(tmp_path: Path) -> None:
     assert bundle.seen == 1
     assert not found[0, :, 32:].any()
     np.testing.assert_array_equal(found[0, :, :32], 255 - slide.pixels[:, :32, 0])
+
+
+@pytest.mark.parametrize(
+    ("share", "kept"), [(0.7, [False, True, True]), (1.0, [False, False, True])]
+)
+def test_tiles_count_as_a_whole_where_enough_of_their_pixels_are_positive(
+    tmp_path: Path, share: float, kept: list[bool]
+) -> None:
+    pixels = np.full((30, 90, 3), 250, np.uint8)
+    pixels[:20, :30] = pixels[:21, 30:60] = pixels[:, 60:] = 20
+    slide = ArraySlide("thirds", pixels)
+    blend = Blend(vote_share=share)
+    found = whole(
+        predict(job_of(slide, Darkness(), TileGrid(slide.size, 30, 30), blend), tmp_path, Stages())
+    )
+    np.testing.assert_array_equal(found[0], np.tile(np.repeat(kept, 30) * 255, (30, 1)))

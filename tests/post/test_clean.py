@@ -103,7 +103,7 @@ def test_input_bands_stay_as_they_are():
 
 def test_areas_need_a_pixel_size():
     bands = [(0, np.ones((2, 2), np.uint8))]
-    with pytest.raises(SettingsError, match=r"--mpp .*or set both to 0"):
+    with pytest.raises(SettingsError, match=r"min_area_um2 = 1.*--mpp .*or set to 0"):
         clean(lambda: iter(bands), 2, Post(min_area_um2=1), None)
     ((_, labels),) = clean(lambda: iter(bands), 2, Post(), None)
     assert labels.all()

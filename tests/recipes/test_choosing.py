@@ -18,6 +18,7 @@ from slidemask.data.case import Case
 from slidemask.io.maskfile import open_mask
 from slidemask.models.build import ModelSpec
 from slidemask.models.bundle import Bundle
+from slidemask.models.losses import LossSpec
 from slidemask.post.clean import Post
 from slidemask.recipes import choosing
 from slidemask.recipes.recipe import Recipe
@@ -86,10 +87,12 @@ def test_the_best_way_of_the_table_is_in_the_bundle(trained: Trained) -> None:
     (chosen,) = [row for row in table if row["chosen"]]
     assert float(chosen["dice slides"]) == max(float(row["dice slides"]) for row in table)
     info = Bundle.load(trained.run, "cpu").info
-    assert info.use["post"] == {
-        "threshold": float(chosen["threshold"]), "min_area_um2": float(chosen["min_area_um2"]),
-        "fill_holes_um2": float(chosen["fill_holes_um2"]), "simplify_px": 1.5,
-    }  # fmt: skip
+    assert info.use["post"] == Post(
+        threshold=float(chosen["threshold"]),
+        min_area_um2=float(chosen["min_area_um2"]),
+        fill_holes_um2=float(chosen["fill_holes_um2"]),
+        simplify_px=1.5,
+    ).model_dump(mode="json")
     told = info.provenance["selection"]
     assert told["chosen"] == info.use["post"]
     assert told["chosen_value"] == float(chosen["dice slides"])
@@ -103,18 +106,27 @@ def test_the_best_way_of_the_table_is_in_the_bundle(trained: Trained) -> None:
     assert not (trained.run / ".validation").exists()
 
 
+def masks_of(
+    bundle: Bundle, cases: list[Case], folder: Path
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Truth of each validation slide and the mask that `segment` writes, (H, W) bool."""
+    validation = [case for case in cases if case.split == "validation"]
+    for outcome in segment(validation, bundle, folder, Options()):
+        with open_mask(outcome.folder / "mask.ome.tif") as mask:
+            found = mask.rows(0, mask.size.height) > 0
+        labels = outcome.slide.parent.parent / "labels" / outcome.slide.name
+        yield np.asarray(cv2.imread(str(labels), cv2.IMREAD_UNCHANGED)) > 0, found
+
+
 def test_its_figure_is_that_of_the_masks_which_segment_writes(
     trained: Trained, cases: list[Case], tmp_path: Path
 ) -> None:
     """Dice of every slide, counted anew from mask files and label images."""
-    bundle, each = Bundle.load(trained.run, "cpu"), []
-    validation = [case for case in cases if case.split == "validation"]
-    for outcome in segment(validation, bundle, tmp_path, Options()):
-        with open_mask(outcome.folder / "mask.ome.tif") as mask:
-            found = mask.rows(0, mask.size.height) > 0
-        labels = outcome.slide.parent.parent / "labels" / outcome.slide.name
-        truth = np.asarray(cv2.imread(str(labels), cv2.IMREAD_UNCHANGED)) > 0
-        each.append(2 * (truth & found).sum() / (truth.sum() + found.sum()))
+    bundle = Bundle.load(trained.run, "cpu")
+    each = [
+        2 * (truth & found).sum() / (truth.sum() + found.sum())
+        for truth, found in masks_of(bundle, cases, tmp_path)
+    ]
     assert bundle.info.provenance["selection"]["chosen_value"] == pytest.approx(np.mean(each))
     scores = json.loads((trained.run / "bundle" / "scores.json").read_text(encoding="utf-8"))
     after = scores["validation, whole slides, after cleaning"]
@@ -167,6 +179,40 @@ def test_where_tiles_decide_the_recipe_s_own_post_stays(
     assert not (tmp_path / "run" / "selection.csv").exists()
     assert f"{level} dice slides" in trained.progress.history[0]
     assert not any("whole" in name for name in trained.progress.history[0])
+
+
+def test_a_tile_classifier_is_trained_and_chosen_like_any_other(
+    cases: list[Case], tmp_path: Path
+) -> None:
+    """Smoothed masks are counted as `segment` smooths them; recall stands beside the figure."""
+    recipe = with_parts(
+        tiling={"overlap": 0.5}, post={"smooth_px": 3.0, "simplify_px": 0.0},
+        schedule={"epochs": 2, "keep_epochs": True},
+        selection={
+            "figure": "iou", "min_recall": 0.4, "every_epochs": 1,
+            "min_areas_um2": (), "fill_holes_um2": (),
+        },
+    )  # fmt: skip
+    model = ModelSpec(architecture="tile", filters=(4, 6), activation="sigmoid", min_share=0.1)
+    recipe = recipe.model_copy(
+        update={"model": model, "loss": LossSpec(terms={"bce": 1}), "name": "votes"}
+    )
+    trained = run_of(recipe, cases, tmp_path / "run")
+    bundle = Bundle.load(tmp_path / "run", "cpu")
+    assert bundle.segmenter.votes
+    card = (tmp_path / "run" / "bundle" / "card.md").read_text(encoding="utf-8")
+    assert f"dense head; {bundle.segmenter.parameters_count:,} trainable parameters" in card
+    assert "at recall" in trained.chosen
+    assert len(list((tmp_path / "run" / "epochs").iterdir())) == 2
+    table = table_of(tmp_path / "run" / "selection.csv")
+    (chosen,) = [row for row in table if row["chosen"]]
+    enough = [row for row in table if float(row["recall slides"]) >= 0.4]
+    assert float(chosen["iou slides"]) == max(float(row["iou slides"]) for row in enough)
+    each = [
+        (truth & found).sum() / (truth | found).sum()
+        for truth, found in masks_of(bundle, cases, tmp_path / "out")
+    ]
+    assert float(chosen["iou slides"]) == pytest.approx(np.mean(each), abs=1e-9)
 
 
 class PressedError(BaseException):

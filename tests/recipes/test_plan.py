@@ -123,3 +123,27 @@ def test_cost_grows_with_tiles_views_and_network(monkeypatch: pytest.MonkeyPatch
     views = plan(slide, bundle, use_of(bundle, ["blend.augmentation=all"]))
     network = some.seconds - rest(some)
     assert views.seconds - rest(some) == pytest.approx(8 * network)
+
+
+@pytest.mark.parametrize("overlap", [0.0, 0.75, 0.875])
+def test_tiles_that_vote_cost_what_sharing_leaves(overlap: float) -> None:
+    slide = ArraySlide("tissue", some_tissue(), mpp=2.0)
+    spec = ModelSpec(architecture="tile", filters=(4, 8, 8), head="pool", activation="sigmoid")
+    tiling = Tiling(tile_px=64, overlap=overlap, downsample=1.0)
+    info = BundleInfo(name="plan", model=spec, classes=GLAND, tiling=tiling)
+    bundle = Untouchable(info, Segmenter(spec, 1, None, 64).eval(), "plan", CPU)
+    stride = round(64 * (1 - overlap))
+    products = [9 * 3 * 4, 9 * 4 * 8, 9 * 8 * 8]
+    head = 8 * (8 + 1)
+    alone = sum(n * side**2 for n, side in zip(products, (62, 29, 12), strict=True)) + head
+    # Each pixel of the canvas is convolved once, then each second, each fourth.
+    shared = (
+        sum(n * (stride / step) ** 2 for n, step in zip(products, (1, 2, 4), strict=True)) + head
+    )
+    found = plan(slide, bundle, use_of(bundle))
+    assert found.gigaflop_per_tile == pytest.approx(2 * min(alone, shared) / 1e9, rel=1e-9)
+    views = plan(slide, bundle, use_of(bundle, ["blend.augmentation=all"]))
+    assert views.gigaflop_per_tile == pytest.approx(2 * alone / 1e9, rel=1e-6)
+    other = plan(slide, bundle, use_of(bundle, ["tiling.tile_px=96"]))
+    assert other.tiles.grid.tile == 96
+    assert bundle.segmenter.tile_net.spec.tile_px == 64, "the plan leaves the network alone"

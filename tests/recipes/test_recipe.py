@@ -80,6 +80,34 @@ def test_wrong_keys_and_values_are_named(path: Path, change: str, words: str) ->
         load_recipe(path, [change])
 
 
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ([], None),
+        (["whole={tile_px = 64, overlap = 0.8}"], None),
+        (["whole.tile_px=96", "model.head=pool"], None),
+        (["whole.tile_px=96", "model.head=pool", "model.refine=4"], None),
+        (["tiling.tile_px=16", "model.head=pool", "model.refine=4"], None),
+        (["whole.tile_px=96"], r"altogether: .*64 px in training and 96 px on whole slides"),
+        (["tiling.context=4.0"], r"sees no surroundings"),
+        (["tiling.tile_px=21"], r"22 or more"),
+        (["model.head=pool", "whole.tile_px=21"], r"22 or more"),
+        (["classes.classes=[{name = 'a'}, {name = 'b'}]"], r"softmax"),
+        (["model.dropouts=[0, 0, 1]"], r"dropouts must lie in 0\.\.1"),
+    ],
+)
+def test_a_tile_classifier_is_refused_what_it_cannot_do(
+    path: Path, changes: list[str], words: str | None
+) -> None:
+    model = ["model={architecture = 'tile', filters = [4, 6, 6], activation = 'sigmoid'}"]
+    if words is None:
+        assert load_recipe(path, model + changes).model.architecture == "tile"
+        return
+    with pytest.raises(SettingsError, match=words) as caught:
+        load_recipe(path, model + changes)
+    assert max(map(len, str(caught.value).splitlines())) < 300
+
+
 def test_a_misspelt_key_in_a_list_is_named(path: Path) -> None:
     path.write_text(TEXT.replace('name = "gland"', 'name = "gland"\ncolr = [1, 2, 3]'))
     with pytest.raises(

@@ -10,9 +10,11 @@ from hypothesis import strategies as st
 from slidemask.base.types import Mask, Rgb
 from slidemask.geometry.box import Box, Size
 from slidemask.io.array import ArraySlide
-from slidemask.tiles.filters import Filters
+from slidemask.tiles.filters import Filters, keep_pixels
 from slidemask.tiles.grid import TileGrid
-from slidemask.tiles.select import select, tissue_shares
+from slidemask.tiles.rails import Rails
+from slidemask.tiles.reading import read_tile
+from slidemask.tiles.select import TileSet, judge, select, tissue_shares
 from slidemask.tiles.tissue import TissueFilter, TissueMask
 
 
@@ -122,3 +124,45 @@ def test_a_tile_without_tissue_is_dropped_even_where_no_share_is_asked_for():
     kept = select(slide, TileGrid(slide.size, 200, 200), filters).kept
     assert not kept[:, :5].any()
     assert kept[:, 6:].all()
+
+
+def test_tissue_that_is_known_is_not_looked_for_again():
+    slide = Watched(ArraySlide("half", half_and_half(), mpp=0.5))
+    grid, filters = TileGrid(slide.size, 200, 200), Filters()
+    first = select(slide, grid, filters)
+    slide.pixels_read.clear()
+    again = select(slide, grid, filters, tissue=first.tissue)
+    assert slide.pixels_read == []
+    np.testing.assert_array_equal(again.kept, first.kept)
+
+
+@pytest.mark.parametrize("few", [False, True])
+@pytest.mark.parametrize("downsample", [1.0, 2.0])
+def test_rules_on_pixels_are_applied_to_few_tiles_as_to_many(few: bool, downsample: float):
+    pixels = half_and_half(300, 200)
+    noise = np.random.default_rng(0).integers(-40, 41, (200, 60, 3))
+    pixels[:, 100:160] = (pixels[:, 100:160] + noise).clip(0, 255)
+    slide = Watched(ArraySlide("some", pixels))
+    grid = TileGrid(slide.size, 32, 16, downsample)
+    kept = np.zeros(grid.shape, bool)
+    kept[1:2, 1:9] = True
+    tiles = TileSet(grid, kept if few else np.ones(grid.shape, bool), {"known": kept})
+    filters = Filters(tissue=None, max_background_share=0.5, rails=Rails(low=1, high=8))
+    judged = judge(slide, tiles, filters)
+    if few:
+        assert sum(slide.pixels_read) <= 8 * 32**2
+    alone = filters.model_copy(update={"rails": None})
+    for tile in grid:
+        place = tile.row, tile.column
+        passes = keep_pixels(read_tile(slide, tile.box, downsample), alone)
+        assert judged.kept[place] == (tiles.kept[place] and passes)
+        assert np.isnan(judged.columns["entropy"][place]) != judged.kept[place]
+    assert 0 < len(judged) < len(tiles)
+    assert judged.columns["known"] is kept
+
+
+def test_without_rules_on_pixels_nothing_is_read():
+    slide = Watched(ArraySlide("half", half_and_half()))
+    tiles = select(slide, TileGrid(slide.size, 512, 512), Filters(tissue=None))
+    assert judge(slide, tiles, Filters(tissue=None)) is tiles
+    assert slide.pixels_read == []

@@ -19,7 +19,7 @@ from slidemask.train.choose import (
     candidates,
     choice_of,
     column,
-    defined,
+    figures_at,
     figures_of,
     judge,
 )
@@ -66,6 +66,13 @@ def test_each_threshold_s_figure_is_that_of_its_labels(classes: int, seed: int) 
     assert found[LEFT_OUT] == 0
 
 
+def test_means_are_over_the_slides_of_a_class_then_over_classes() -> None:
+    """Class 2 stands on one slide of two: its Dice weighs as much as the other's."""
+    one = Confusion(np.array([[90, 0, 0], [0, 10, 0], [0, 0, 0]]))
+    other = Confusion(np.array([[90, 0, 0], [0, 10, 0], [5, 0, 5]]))
+    assert figures_of([one, other])["dice slides"] == pytest.approx((1 + 2 / 3) / 2)
+
+
 def test_a_slide_on_which_nothing_is_and_nothing_is_found_is_left_out_and_counted() -> None:
     full = counts(tp=6, fp=2, fn=2, tn=90)
     assert figures_of([full, counts(0, 0, 0, 100)])["dice slides"] == pytest.approx(0.75)
@@ -80,10 +87,10 @@ def test_a_slide_on_which_nothing_is_and_nothing_is_found_is_left_out_and_counte
 def test_a_network_that_finds_nothing_is_not_left_out_by_mcc() -> None:
     """Otherwise whoever finds the easy slide alone has the mean of the easy slide."""
     easy, missed = counts(50, 0, 0, 50), counts(0, 0, 50, 50)
-    assert math.isnan(missed.mcc[1])
+    assert missed.mcc[1] == 0
     assert figures_of([easy, missed])["mcc slides"] == pytest.approx(0.5)
-    assert defined(counts(100, 0, 0, 0), "mcc").tolist() == pytest.approx([math.nan], nan_ok=True)
-    assert defined(counts(0, 5, 0, 95), "mcc").tolist() == pytest.approx([math.nan], nan_ok=True)
+    assert counts(100, 0, 0, 0).mcc[1:].tolist() == pytest.approx([math.nan], nan_ok=True)
+    assert counts(0, 5, 0, 95).mcc[1:].tolist() == pytest.approx([math.nan], nan_ok=True)
 
 
 def test_of_equal_thresholds_the_nearest_to_the_recipe_s_own_is_taken() -> None:
@@ -143,15 +150,56 @@ def test_every_way_is_a_candidate_and_the_mildest_of_equals_wins() -> None:
     posts = candidates(asked, own)
     assert len({post.model_dump_json() for post in posts}) == len(posts) == 2 * 2 * 2
     mildest = Post(threshold=0.4, simplify_px=2)
-    assert best_of((post, 0.5) for post in posts) == (mildest, 0.5)
+    assert posts[best_of([{"dice slides": 0.5} for _ in posts], asked)] == mildest
     values = [math.nan, 0.1, 0.7, 0.7, math.nan, 0.2, 0.3, 0.7]
-    assert best_of(zip(posts, values, strict=True)) == (posts[2], 0.7)
+    assert best_of([{"dice slides": value} for value in values], asked) == 2
+
+
+def test_what_misses_too_much_is_not_chosen_while_there_is_anything_else() -> None:
+    """Epochs: best figure with low recall, good figure with enough, poor figure with most."""
+    rows = [
+        {"epoch": 1, "tiles iou slides": 0.9, "tiles recall slides": 0.5},
+        {"epoch": 2, "tiles iou slides": 0.7, "tiles recall slides": 0.9},
+        {"epoch": 3, "tiles iou slides": 0.2, "tiles recall slides": 0.95},
+    ]
+    asked = {None: 1, 0.5: 1, 0.6: 2, 0.9: 2, 0.92: 3, 0.99: 3}
+    for least, epoch in asked.items():
+        selection = Selection(level="tiles", figure="iou", min_recall=least)
+        choice = choice_of(rows, selection, 0.5)
+        assert choice is not None
+        assert choice.epoch == epoch
+        assert choice.value == rows[epoch - 1]["tiles iou slides"]
+        if least is None:
+            assert "recall" not in str(choice) + str(choice.as_dict())
+        else:
+            assert choice.as_dict()["recall"] == rows[epoch - 1]["tiles recall slides"]
+    lost = choice_of(rows, Selection(level="tiles", figure="iou", min_recall=0.99), 0.5)
+    assert str(lost) == (
+        "By tiles: epoch 3, threshold 0.5, iou 0.2000 (mean of slides). None reaches the recall of "
+        "0.99 asked for, so the highest, 0.9500, decides."
+    )
+    enough = choice_of(rows, Selection(level="tiles", figure="iou", min_recall=0.9), 0.5)
+    assert str(enough).endswith("Its recall is 0.9000, and at least 0.9 was asked for.")
+
+
+def test_a_threshold_is_lowered_until_enough_is_found() -> None:
+    """Half of the object is sure, the other half is lost among the ground."""
+    truth = np.array([[1] * 20 + [0] * 110], np.uint8)
+    seen = np.array([[[153] * 10 + [5] * 120]], np.uint8)
+    histograms = [Histogram.of(truth, seen)]
+    free = Selection(figure="iou", thresholds=(0.01, 0.5))
+    assert judge(histograms, free, 0.5)[THRESHOLD] == 0.5
+    asked = free.model_copy(update={"min_recall": 0.9})
+    found = judge(histograms, asked, 0.5)
+    assert found[THRESHOLD] == 0.01
+    assert found["whole slides iou slides"] == pytest.approx(20 / 130)
+    assert figures_at(found, asked, 0.5) == pytest.approx({"iou slides": 0.5, "recall slides": 0.5})
 
 
 @pytest.mark.parametrize(
     "wrong",
     [{"level": "slide"}, {"thresholds": ()}, {"thresholds": (0.0,)}, {"thresholds": (1.1,)},
-     {"min_areas_um2": (-1,)}, {"fill_holes_um2": (-1,)}, {"every_epochs": 0}],
+     {"min_recall": 1.1}, {"min_areas_um2": (-1,)}, {"fill_holes_um2": (-1,)}, {"every_epochs": 0}],
 )  # fmt: skip
 def test_impossible_selections_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ValidationError):

@@ -33,8 +33,18 @@ Split = Annotated[
 ]
 
 
+Models = Annotated[
+    list[str],
+    typer.Option(
+        "--model",
+        "-m",
+        help="Run folder, bundle folder or zip, or a shipped model; several are averaged.",
+    ),
+]
+
+
 def segment(
-    model: Model,
+    model: Models,
     out: Out,
     slides: Annotated[
         list[Path] | None, typer.Argument(metavar="SLIDE…", help="Slides or pictures.")
@@ -57,7 +67,8 @@ def segment(
 ) -> None:
     """Segment whole slides: mask pyramid, QuPath polygons, preview, report.
 
-    Finished slides are skipped and half-done ones resumed.
+    Finished slides are skipped and half-done ones resumed. With -m A -m B the mean of both models'
+    probabilities is taken; they must know the same classes and see slides at one resolution.
     """
     from slidemask.data.case import Case
     from slidemask.models.bundle import Bundle
@@ -72,7 +83,7 @@ def segment(
         raise typer.BadParameter("give slides, or a cohort with --cohort")
     asked = [*(changes or ()), *([f"blend.batch={batch}"] if batch else [])]
     options = Options(tuple(asked), probability, overwrite, max(1, workers))
-    if _segment(cases, Bundle.load(model, device), out, options):
+    if _segment(cases, [Bundle.load(one, device) for one in model], out, options):
         raise typer.Exit(1)
 
 
@@ -163,18 +174,18 @@ def demo(
         slide = demo_phantom(out / "phantom")
         typer.echo(f"made a synthetic slide: {slide}")
     options = Options(overwrite=overwrite)
-    if _segment([Case(slide, mpp=mpp)], Bundle.load(model, device), out / "results", options):
+    if _segment([Case(slide, mpp=mpp)], [Bundle.load(model, device)], out / "results", options):
         raise typer.Exit(1)
 
 
-def _segment(cases: "list[Case]", bundle: "Bundle", out: Path, options: "Options") -> int:
+def _segment(cases: "list[Case]", bundles: "list[Bundle]", out: Path, options: "Options") -> int:
     """Run and report; return how many slides failed."""
     from slidemask.recipes.reporting import report
     from slidemask.recipes.segment import segment as run
 
     outcomes = []
     try:
-        for outcome in run(cases, bundle, out, options):
+        for outcome in run(cases, bundles, out, options):
             outcomes.append(outcome)
             typer.echo(f"{outcome.slide.name}: {_NOTES[outcome.state]}  {outcome.folder}")
     except KeyboardInterrupt:

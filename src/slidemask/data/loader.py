@@ -7,6 +7,7 @@ and draws from a generator seeded by that alone.
 import logging
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from multiprocessing import get_context
 from multiprocessing.context import BaseContext
 from typing import Any, NamedTuple
@@ -45,6 +46,8 @@ class Order(NamedTuple):
     x: float
     y: float
     draw: tuple[int, int] | None = None
+    stride: int | None = None
+    """Of the grid that it comes from; None: of the case's."""
 
 
 class TileMaker(Dataset[tuple[Views, Labels, str]]):
@@ -70,7 +73,8 @@ class TileMaker(Dataset[tuple[Views, Labels, str]]):
             box, motion, rng = Box(order.x, order.y, side, side), Motion(grid.tile), None
         else:
             rng = np.random.default_rng((self._sampling.seed, *order.draw))
-            box = moved((order.x, order.y), grid, self._sampling.jitter, rng)
+            own = grid if order.stride is None else replace(grid, stride=order.stride)
+            box = moved((order.x, order.y), own, self._sampling.jitter, rng)
             motion = draw_motion(self._augment, grid.tile, rng)
         slide, truth = self._shelf.get(order.case)
         window = _window(box, motion, grid.downsample)
@@ -133,10 +137,11 @@ class TrainingLoader:
         """Yield images (N, H, W, 3 or 6) and labels (N, H, W), both uint8, of epoch `number`."""
         table = self._source.table
         tiles = draw(table, self._source.sampling, number)[: len(self) * self._batch]
-        corners = (table.case[tiles].tolist(), table.x[tiles].tolist(), table.y[tiles].tolist())
+        columns = (table.case, table.x, table.y, table.stride)
+        listed = zip(*(column[tiles].tolist() for column in columns), strict=True)
         orders = [
-            Order(case, x, y, (number, place))
-            for place, (case, x, y) in enumerate(zip(*corners, strict=True))
+            Order(case, x, y, (number, place), stride)
+            for place, (case, x, y, stride) in enumerate(listed)
         ]
         self._orders.now = _batched(orders, self._batch)
         for images, labels, _ in self._loader:

@@ -1,23 +1,25 @@
 """Which tiles an epoch is made of."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
+from typing import Literal
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 
 from slidemask.base.settings import Settings
-from slidemask.base.types import IGNORE
+from slidemask.base.types import IGNORE, Labels
 from slidemask.data.truth import Truth
 from slidemask.geometry.box import Box
 from slidemask.tiles.grid import TileGrid
-from slidemask.tiles.select import TileSet
 
 log = logging.getLogger(__name__)
 
+OVERLAPS = (0.0, 0.25, 0.5, 0.6, 0.67, 0.75, 0.8, 0.84, 0.88, 0.9, 0.92, 0.94, 0.96)
+"""Each gives about half as many tiles again as the one before, or more."""
 _SAMPLES_PER_TILE = 64
 _BAND_SAMPLES = 1 << 24
 
@@ -36,7 +38,17 @@ class Sampling(Settings):
     max_unknown_share : float
         Tiles of which more is unknown are no candidates.
     jitter : float
-        Share of the stride by which a training tile moves at random, half to either side.
+        Share of the stride by which a training tile moves at random, half to either side; 0 keeps
+        tiles on their grid.
+    balance : {"none", "overlap"}
+        "overlap": training tiles of each class, and those of none, are cut with an overlap of
+        their own, so that there are equally many, and what is too much is left out by chance;
+        Frank 2022, rs-122564/v3.
+    overlaps : tuple of float
+        Overlaps that `balance` may choose from.
+    tiles_per_class : int, optional
+        Most tiles of a class that `balance` takes; None: as many as the rarest class gives at the
+        overlap where it gives most.
     seed : int
         Another seed, another order, other movements, other augmentation.
     """
@@ -46,7 +58,23 @@ class Sampling(Settings):
     min_positive_share: float = Field(default=0.0, ge=0, le=1)
     max_unknown_share: float = Field(default=0.9, ge=0, le=1)
     jitter: float = Field(default=1.0, ge=0, le=2)
+    balance: Literal["none", "overlap"] = "none"
+    overlaps: tuple[float, ...] = OVERLAPS
+    tiles_per_class: int | None = Field(default=None, ge=1)
     seed: int = Field(default=0, ge=0)
+
+    @field_validator("overlaps")
+    @classmethod
+    def _rising(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if not value or not all(0 <= overlap < 1 for overlap in value):
+            raise ValueError("overlaps must lie in 0..1, below 1, and there must be one")
+        return tuple(sorted(set(value)))
+
+    @model_validator(mode="after")
+    def _balanced(self) -> "Sampling":
+        if self.tiles_per_class is not None and self.balance == "none":
+            raise ValueError('tiles_per_class is for balance = "overlap"; set both or neither')
+        return self
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +89,12 @@ class TileTable:
         Top left corner, level-0 pixels.
     positive, unknown : (N,) float32
         Shares of foreground and of unknown pixels in the tile's part inside the slide.
+    label : (N,) uint8
+        The class that holds most of the tile where it is positive, otherwise 0.
+    stride : (N,) int32
+        Step of the grid that it comes from, pixels of the network's input.
+    entropy : (N,) float64
+        Bits; NaN where nobody asked.
     """
 
     case: NDArray[np.int32]
@@ -68,6 +102,9 @@ class TileTable:
     y: NDArray[np.float64]
     positive: NDArray[np.float32]
     unknown: NDArray[np.float32]
+    label: NDArray[np.uint8]
+    stride: NDArray[np.int32]
+    entropy: NDArray[np.float64]
 
     def __len__(self) -> int:
         return len(self.case)
@@ -78,16 +115,51 @@ class TileTable:
 
     def is_positive(self, sampling: Sampling) -> NDArray[np.bool_]:
         """Return which tiles hold enough foreground."""
-        return (self.positive > 0) & (self.positive >= sampling.min_positive_share)
+        return _is_positive(self.positive, sampling)
+
+    def is_known(self, sampling: Sampling) -> NDArray[np.bool_]:
+        """Return of which tiles enough is known."""
+        return (self.unknown <= sampling.max_unknown_share) & (self.unknown < 1)
 
 
-def tabulate(case: int, tiles: TileSet, truth: Truth, sampling: Sampling) -> TileTable:
-    """List the kept tiles of one case of which enough is known."""
-    grid = tiles.grid
-    positive, unknown = (share[tiles.kept] for share in known_shares(grid, truth))
-    x, y = (np.array([tile.box[axis] for tile in tiles], np.float64) for axis in (0, 1))
-    table = TileTable(np.full(len(x), case, np.int32), x, y, positive, unknown)
-    return table.where((unknown <= sampling.max_unknown_share) & (unknown < 1))
+def tabulate(
+    case: int, grid: TileGrid, truth: Truth, sampling: Sampling, *, classes: int = 1
+) -> TileTable:
+    """List all tiles of a case's grid, by rows, with what is known of them.
+
+    Parameters
+    ----------
+    case : int
+        Index of the case.
+    grid : TileGrid
+        Over its slide.
+    truth : Truth
+        Of the slide.
+    sampling : Sampling
+        From which share of foreground on a tile is positive.
+    classes : int
+        Number of foreground classes.
+    """
+    positive, unknown = (share.ravel() for share in known_shares(grid, truth))
+    label = _is_positive(positive, sampling).astype(np.uint8)
+    if classes > 1:
+        label *= _largest_class(grid, truth, classes).ravel()
+    step, (rows, columns) = grid.stride * grid.downsample, grid.shape
+    count = rows * columns
+    return TileTable(
+        case=np.full(count, case, np.int32),
+        x=np.tile(np.arange(columns, dtype=np.float64) * step, rows),
+        y=np.repeat(np.arange(rows, dtype=np.float64) * step, columns),
+        positive=positive,
+        unknown=unknown,
+        label=label,
+        stride=np.full(count, grid.stride, np.int32),
+        entropy=np.full(count, np.nan),
+    )
+
+
+def _is_positive(share: NDArray[np.float32], sampling: Sampling) -> NDArray[np.bool_]:
+    return (share > 0) & (share >= sampling.min_positive_share)
 
 
 def join(tables: Sequence[TileTable]) -> TileTable:
@@ -106,16 +178,21 @@ def known_shares(grid: TileGrid, truth: Truth) -> tuple[NDArray[np.float32], NDA
     The truth is sampled at 64 x 64 points a tile (fewer where a tile has fewer pixels), in bands
     of tile rows so that memory stays bounded, and summed over tiles by an integral image.
     """
-    side, step = grid.tile * grid.downsample, grid.stride * grid.downsample
-    coarse = max(grid.downsample, side / _SAMPLES_PER_TILE)
-    columns = grid.slide.at(coarse).width
-    band = max(1, int((_BAND_SAMPLES / columns * coarse - side) // step))
     shares = [
-        _band_shares(grid, truth, range(first, min(first + band, grid.shape[0])), coarse)
-        for first in range(0, grid.shape[0], band)
+        (windows.share((labels > 0) & (labels != IGNORE)), windows.share(labels == IGNORE))
+        for labels, windows in _bands(grid, truth)
     ]
     positive, unknown = (np.concatenate(parts) for parts in zip(*shares, strict=True))
     return positive, unknown
+
+
+def _largest_class(grid: TileGrid, truth: Truth, classes: int) -> NDArray[np.uint8]:
+    """Return the class, 1..`classes`, that holds most of each tile, the first of equals."""
+    rows = []
+    for labels, windows in _bands(grid, truth):
+        shares = [windows.share(labels == number) for number in range(1, classes + 1)]
+        rows.append(np.argmax(shares, axis=0).astype(np.uint8) + 1)
+    return np.concatenate(rows)
 
 
 def draw(table: TileTable, sampling: Sampling, epoch: int) -> NDArray[np.intp]:
@@ -166,41 +243,47 @@ def _rounds(pool: NDArray[np.intp], count: int, rng: np.random.Generator) -> NDA
     return np.concatenate([rng.permutation(pool) for _ in range(times)] or [pool[:0]])[:count]
 
 
-def _band_shares(
-    grid: TileGrid, truth: Truth, rows: range, coarse: float
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+@dataclass(frozen=True)
+class _Windows:
+    """Tiles over a band of sampled labels: upper and left edges, side, in samples."""
+
+    tops: NDArray[np.intp]
+    lefts: NDArray[np.intp]
+    extent: int
+
+    def share(self, mask: NDArray[np.bool_]) -> NDArray[np.float32]:
+        """Return the mean of `mask` in each tile, of its part inside, (tops, lefts)."""
+        height, width = mask.shape
+        tops, lefts = np.minimum(self.tops, height - 1), np.minimum(self.lefts, width - 1)
+        bottoms = np.minimum(tops + self.extent, height)
+        rights = np.minimum(lefts + self.extent, width)
+        sums = np.asarray(cv2.integral(mask.view(np.uint8)))  # int32; a band is < 2**25 samples
+        total = (
+            sums[np.ix_(bottoms, rights)]
+            - sums[np.ix_(tops, rights)]
+            - sums[np.ix_(bottoms, lefts)]
+            + sums[np.ix_(tops, lefts)]
+        )
+        return (total / np.outer(bottoms - tops, rights - lefts)).astype(np.float32)
+
+
+def _bands(grid: TileGrid, truth: Truth) -> Iterator[tuple[Labels, _Windows]]:
+    """Yield sampled labels of some rows of tiles after the other, and where the tiles lie."""
     side, step = grid.tile * grid.downsample, grid.stride * grid.downsample
-    top = rows[0] * step
-    height = min(grid.slide.height - top, (len(rows) - 1) * step + side)
-    box = Box(0, top, grid.slide.width, max(height, coarse))
-    labels = truth.labels(box, coarse)
-    # Samples whose centre rounding put outside the slide are no part of any tile.
-    inside = [
-        max(1, int(np.sum((np.arange(count) + 0.5) * coarse < length)))
-        for count, length in zip(labels.shape, (height, grid.slide.width), strict=True)
-    ]
-    labels = labels[: inside[0], : inside[1]]
-    tops = np.round(np.arange(len(rows)) * step / coarse).astype(np.intp)
+    coarse = max(grid.downsample, side / _SAMPLES_PER_TILE)
+    columns = grid.slide.at(coarse).width
+    rows = max(1, int((_BAND_SAMPLES / columns * coarse - side) // step))
     lefts = np.round(np.arange(grid.shape[1]) * step / coarse).astype(np.intp)
-    extent = round(side / coarse)
-    return (
-        _window_means((labels > 0) & (labels != IGNORE), tops, lefts, extent),
-        _window_means(labels == IGNORE, tops, lefts, extent),
-    )
-
-
-def _window_means(
-    mask: NDArray[np.bool_], tops: NDArray[np.intp], lefts: NDArray[np.intp], extent: int
-) -> NDArray[np.float32]:
-    """Return the mean of `mask` in each window, of its part inside, (tops, lefts)."""
-    height, width = mask.shape
-    tops, lefts = np.minimum(tops, height - 1), np.minimum(lefts, width - 1)
-    bottoms, rights = np.minimum(tops + extent, height), np.minimum(lefts + extent, width)
-    sums = np.asarray(cv2.integral(mask.view(np.uint8)))  # int32; a band is < 2**25 samples
-    total = (
-        sums[np.ix_(bottoms, rights)]
-        - sums[np.ix_(tops, rights)]
-        - sums[np.ix_(bottoms, lefts)]
-        + sums[np.ix_(tops, lefts)]
-    )
-    return (total / np.outer(bottoms - tops, rights - lefts)).astype(np.float32)
+    for first in range(0, grid.shape[0], rows):
+        count = min(rows, grid.shape[0] - first)
+        top = first * step
+        height = min(grid.slide.height - top, (count - 1) * step + side)
+        labels = truth.labels(Box(0, top, grid.slide.width, max(height, coarse)), coarse)
+        # Samples whose centre rounding put outside the slide are no part of any tile.
+        inside = [
+            max(1, int(np.sum((np.arange(n) + 0.5) * coarse < length)))
+            for n, length in zip(labels.shape, (height, grid.slide.width), strict=True)
+        ]
+        tops = np.round(np.arange(count) * step / coarse).astype(np.intp)
+        windows = _Windows(tops, lefts, round(side / coarse))
+        yield labels[: inside[0], : inside[1]], windows

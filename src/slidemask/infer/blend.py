@@ -8,6 +8,7 @@ from pydantic import Field
 
 from slidemask.base.settings import Settings
 from slidemask.base.types import Probs, Quantised
+from slidemask.infer.votes import Votes
 from slidemask.models.devices import Precision
 
 
@@ -25,12 +26,22 @@ class Blend(Settings):
         more of them only strain, 8 elsewhere.
     precision : {"auto", "fp32", "bf16", "fp16"}
         Numbers in which the network computes; auto: the fastest that the device multiplies in.
+    votes : Votes
+        For a network that says one class a tile: how its tiles make a map. The window is
+        not for it.
+    vote_share : float, optional
+        For a network that says a class for each pixel: a tile counts as all foreground, of the
+        class that it has most of, where at least this share of its pixels is positive (foreground
+        probability 0.5 or more), else as background; 0.7 for the U-Net in Frank 2022,
+        rs-122564/v3. None: pixels count for themselves.
     """
 
     window: Literal["ramp", "flat"] = "ramp"
     augmentation: Literal["none", "flips", "all"] = "none"
     batch: int = Field(default=0, ge=0)
     precision: Precision = "auto"
+    votes: Votes = Votes()
+    vote_share: float | None = Field(default=None, gt=0, le=1)
 
     def batch_on(self, device: str) -> int:
         """Tiles a forward pass on "cpu", "cuda:0" or the like.
@@ -52,6 +63,35 @@ def weights(tile: int, stride: int, window: str) -> NDArray[np.float32]:
     from_edge = np.minimum(np.arange(tile), np.arange(tile)[::-1]) + 1
     ramp = np.minimum(1.0, from_edge / (tile - stride + 1))
     return np.outer(ramp, ramp).astype(np.float32)
+
+
+def as_votes(probs: Probs, share: float) -> Probs:
+    """Make tiles of pixels say one class each, certainly.
+
+    Parameters
+    ----------
+    probs : (N, K + 1, H, W) float32
+    share : float
+        A tile is positive where at least this share of its pixels is.
+
+    Returns
+    -------
+    (N, K + 1, H, W) float32
+        0 or 1: background, or the class that most positive pixels have, the first of equals.
+
+    Examples
+    --------
+    >>> tile = np.float32([[[[0.1, 0.6], [0.2, 0.5]], [[0.9, 0.4], [0.8, 0.5]]]])
+    >>> as_votes(tile, 0.75)[0, 1].tolist(), as_votes(tile, 0.8)[0, 1].tolist()
+    ([[1.0, 1.0], [1.0, 1.0]], [[0.0, 0.0], [0.0, 0.0]])
+    """
+    best = 1 + probs[:, 1:].argmax(axis=1)
+    best[probs[:, 1:].sum(axis=1) < 0.5 - 1e-6] = 0  # softmax may miss a tie by the last bits
+    counts = np.stack([(best == index).mean(axis=(1, 2)) for index in range(1, probs.shape[1])])
+    said = np.where(counts.sum(axis=0) >= share - 1e-9, 1 + counts.argmax(axis=0), 0)
+    votes = np.zeros_like(probs)
+    votes[np.arange(len(said)), said] = 1
+    return votes
 
 
 class Ring:

@@ -1,72 +1,22 @@
-"""Whole-slide prediction: row by row, in bounded memory, resumable after any interruption."""
+"""Whole-slide prediction: row by row, in bounded memory, resumable after any interruption.
 
-import hashlib
+A network that votes, one prediction a tile, first classifies all tiles (`infer.voting`).
+"""
+
 from collections.abc import Generator
-from dataclasses import dataclass
 from pathlib import Path
 
 from slidemask.base.progress import Meter
 from slidemask.base.stages import Stages
 from slidemask.base.types import Probs
 from slidemask.infer.augmentation import predict_views
-from slidemask.infer.blend import Blend, Ring, weights
+from slidemask.infer.blend import Ring, as_votes, weights
+from slidemask.infer.job import Job
 from slidemask.infer.prediction import Prediction
 from slidemask.infer.reading import Batch, batches_in_order, read_ahead
 from slidemask.infer.store import BandStore
-from slidemask.io.slide import Slide
-from slidemask.models.bundle import Bundle
-from slidemask.models.devices import number_type
+from slidemask.infer.voting import predict_by_votes
 from slidemask.tiles.grid import TileGrid
-from slidemask.tiles.select import TileSet
-
-
-@dataclass(frozen=True)
-class Job:
-    """What is to be predicted, all of it deciding the result.
-
-    Parameters
-    ----------
-    slide : Slide
-        What to read.
-    tiles : TileSet
-        Where.
-    bundle : Bundle
-        With which network.
-    blend : Blend
-        How tiles are joined.
-    source : str
-        Fingerprint of the slide's file.
-    """
-
-    slide: Slide
-    tiles: TileSet
-    bundle: Bundle
-    blend: Blend
-    source: str = ""
-
-    @property
-    def batch(self) -> int:
-        """Tiles a forward pass."""
-        return self.blend.batch_on(str(self.bundle.device))
-
-    @property
-    def identity(self) -> dict[str, object]:
-        """What must be equal for a half-done result to be taken up."""
-        grid = self.tiles.grid
-        return {
-            "slide": self.slide.id,
-            "source": self.source,
-            "size": list(grid.slide),
-            "model": self.bundle.digest,
-            "tile": grid.tile,
-            "stride": grid.stride,
-            "downsample": grid.downsample,
-            "context": grid.context,
-            "kept": hashlib.sha256(self.tiles.kept.tobytes()).hexdigest()[:16],
-            "filters": self.bundle.info.filters.model_dump(mode="json"),
-            "blend": self.blend.model_dump(mode="json") | {"batch": self.batch},
-            "numbers": str(number_type(self.bundle.device, self.blend.precision)),
-        }
 
 
 def predict(job: Job, to: Path, stages: Stages, *, threads: int = 2) -> Prediction:
@@ -86,21 +36,28 @@ def predict(job: Job, to: Path, stages: Stages, *, threads: int = 2) -> Predicti
     Returns
     -------
     Prediction
-        Complete, bit by bit what an uninterrupted run gives.
+        Complete, bit by bit what an uninterrupted run gives; of a network that votes also with
+        its positive tiles. Such a run, killed before all tiles are classified, classifies them
+        anew.
 
     Raises
     ------
     OutputError
         If the folder holds another job's prediction or cannot be written to.
+    SettingsError
+        If the settings are not for such a network.
     SlideError
         If a tile cannot be read.
     """
     grid = job.tiles.grid
     names = job.bundle.info.classes.names
     store = BandStore(to, job.identity, (len(names) - 1, grid.canvas.height, grid.canvas.width))
-    if not store.complete:
+    positive = None
+    if job.bundle.info.model.votes:
+        positive = predict_by_votes(job, to, store, stages, threads=threads)
+    elif not store.complete:
         _Run(job, store, stages).go(threads)
-    return Prediction(store, names, grid.slide, grid.downsample)
+    return Prediction(store, names, grid.slide, grid.downsample, positive)
 
 
 class _Run:
@@ -139,6 +96,8 @@ class _Run:
             return
         with self._stages.stage("network"):
             probs: Probs = predict_views(self._job.bundle, batch.pixels, self._job.blend)
+            if self._job.blend.vote_share is not None:
+                probs = as_votes(probs, self._job.blend.vote_share)
         with self._stages.stage("blend"):
             for column, tile in zip(batch.columns, probs, strict=True):
                 self._ring.add(tile[1:], column * self._job.tiles.grid.stride, self._weight)

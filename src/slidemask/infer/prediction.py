@@ -24,12 +24,15 @@ class Prediction:
         Level-0 pixels of the slide.
     downsample : float
         Level-0 pixels per canvas pixel.
+    positive : tuple of int, optional
+        Positive tiles of each foreground class, from a network that votes.
     """
 
     store: BandStore
     names: tuple[str, ...]
     slide: Size
     downsample: float
+    positive: tuple[int, ...] | None = None
 
     @property
     def canvas(self) -> Size:

@@ -14,7 +14,7 @@ Rows stream through the stages, each of which keeps only the last rows that it n
 nothing is computed twice between bands, and memory grows with the canvas's width alone.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass
 from itertools import pairwise
@@ -122,7 +122,12 @@ def how(spec: TileNetSpec, stride: int) -> Plan:
 
 @torch.inference_mode()
 def vote_map(
-    net: TileNet, canvas: Canvas, *, kept: Mask | None = None, precision: Precision = "fp32"
+    net: TileNet,
+    canvas: Canvas,
+    *,
+    kept: Mask | None = None,
+    precision: Precision = "fp32",
+    advance: Callable[[int], object] | None = None,
 ) -> NDArray[np.float32]:
     """Classify every tile of the canvas's grid.
 
@@ -136,6 +141,8 @@ def vote_map(
         Tiles that are asked for; the others are background. Strips without any are not read.
     precision : {"fp32", "bf16", "fp16", "auto"}
         In "fp32" equal to tile by tile within 1e-5, whatever the stride.
+    advance : callable, optional
+        Told of tiles as they are classified, how many at a time.
 
     Returns
     -------
@@ -160,6 +167,8 @@ def vote_map(
     for strip in _strips(kept, -(-grid.tile // grid.stride) - 1, run.most_columns):
         for row, columns, found in run.votes(canvas, kept, strip):
             votes[row, columns] = found
+            if advance:
+                advance(len(columns))
     return votes
 
 

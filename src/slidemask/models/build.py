@@ -5,17 +5,20 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 from safetensors.torch import load_file
 from torch import nn
 
 from slidemask.base.errors import BundleError, SettingsError
 from slidemask.base.settings import Settings
 from slidemask.models.context import ContextNetwork
+from slidemask.models.imagenet import IMAGENET_MEAN, IMAGENET_STD
+from slidemask.models.refined import RefinedTileNet
+from slidemask.models.tilecnn import TileNet, TileNetSpec
 from slidemask.models.unet import UNet
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
+TILE = "tile"
+"""The architecture that says what a tile shows."""
 
 
 class ModelSpec(Settings):
@@ -24,8 +27,9 @@ class ModelSpec(Settings):
     Parameters
     ----------
     architecture : str
-        "unet" is our plain U-Net; any other name is one of segmentation_models_pytorch
-        ("Unet", "UnetPlusPlus", "DeepLabV3Plus", "FPN", …).
+        "unet" is our plain U-Net; "tile" says what a tile shows, one vote for all its pixels; any
+        other name is one of segmentation_models_pytorch ("Unet", "UnetPlusPlus",
+        "DeepLabV3Plus", "FPN", …).
     width, depth : int
         Filters of the first stage and number of halvings of the plain U-Net; `depth` is the
         encoder's depth for the others.
@@ -40,6 +44,15 @@ class ModelSpec(Settings):
         Softmax over background and classes, or one independent sigmoid a class.
     mean, std : (red, green, blue)
         Normalisation of pixels scaled to 0..1; ImageNet's unless said otherwise.
+    filters, kernel, dropouts, head : optional
+        Of "tile": see `TileNetSpec`. The "dense" head, as published, fits tiles of one size; the
+        "pool" head any.
+    min_share : float
+        Of "tile": a tile counts as its most frequent class where more than nothing and at least
+        this share of its known pixels is foreground, otherwise as background.
+    refine : int
+        Of "tile" with the "pool" head: channels of a decoder that refines the vote to single
+        pixels; 0 = none. Such a network is trained and used like a U-Net.
     """
 
     architecture: str = "unet"
@@ -51,6 +64,28 @@ class ModelSpec(Settings):
     activation: Literal["softmax", "sigmoid"] = "softmax"
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
+    filters: tuple[int, ...] = Field(default=(32, 64, 96, 96, 64), min_length=1)
+    kernel: int = Field(default=3, ge=1)
+    dropouts: tuple[float, float, float] = (0.2, 0.2, 0.3)
+    head: Literal["dense", "pool"] = "dense"
+    min_share: float = Field(default=0.5, ge=0, le=1)
+    refine: int = Field(default=0, ge=0)
+
+    @property
+    def votes(self) -> bool:
+        """Whether it predicts one class for a tile, not one for each pixel."""
+        return self.architecture == TILE and self.refine == 0
+
+    @model_validator(mode="after")
+    def _refinable(self) -> "ModelSpec":
+        if self.refine and (self.architecture, self.head) != (TILE, "pool"):
+            raise ValueError(
+                f"refine = {self.refine} needs architecture = {TILE!r} and head = 'pool', got "
+                f"{self.architecture!r} and {self.head!r}"
+            )
+        if self.refine and self.kernel % 2 == 0:
+            raise ValueError(f"refine needs an odd kernel, got {self.kernel}")
+        return self
 
     @model_validator(mode="after")
     def _decoder_fits(self) -> "ModelSpec":
@@ -62,30 +97,63 @@ class ModelSpec(Settings):
         return self
 
 
-def build_network(spec: ModelSpec, channels: int, context: float | None = None) -> nn.Module:
-    """Build the network `spec` describes, with `channels` output logits.
+def build_network(
+    spec: ModelSpec, classes: int, context: float | None = None, tile_px: int | None = None
+) -> nn.Module:
+    """Build the network `spec` describes, for so many foreground classes.
 
-    With a `context` it sees tiles and their surroundings, so many times coarser.
+    With a `context` it sees tiles and their surroundings, so many times coarser. A network that
+    votes needs to know the tile's side.
 
     Raises
     ------
     SettingsError
-        If architecture or encoder has no such name, or the architecture cannot use a context.
+        If architecture or encoder has no such name, the architecture cannot use a context, or
+        does not fit classes or tile.
     BundleError
         If encoder weights cannot be loaded.
     """
-    plain = spec.architecture == "unet"
-    network: nn.Module = (
-        UNet(channels, spec.width, spec.depth) if plain else _library_network(spec, channels)
-    )
+    network = _network(spec, classes, tile_px)
     return network if context is None else ContextNetwork(network, context)
+
+
+def tile_spec(spec: ModelSpec, classes: int, tile_px: int) -> TileNetSpec:
+    """Return the tile classifier that `spec` describes.
+
+    Raises
+    ------
+    SettingsError
+        If its numbers are impossible, or a sigmoid shall tell several classes apart.
+    """
+    names = ("filters", "kernel", "dropouts", "head", "activation", "mean", "std")
+    told = {name: getattr(spec, name) for name in names}
+    try:
+        return TileNetSpec.model_validate({"tile_px": tile_px, "classes": classes, **told})
+    except ValidationError as error:
+        faults = "; ".join(fault["msg"].removeprefix("Value error, ") for fault in error.errors())
+        raise SettingsError(f"The tile classifier cannot be built: {faults}.") from error
+
+
+def _network(spec: ModelSpec, classes: int, tile_px: int | None) -> nn.Module:
+    if spec.architecture != TILE:
+        outputs = classes if spec.activation == "sigmoid" else classes + 1
+        if spec.architecture == "unet":
+            return UNet(outputs, spec.width, spec.depth)
+        return _library_network(spec, outputs)
+    if spec.refine:  # the tile's side does not matter to it
+        return RefinedTileNet(tile_spec(spec, classes, tile_px or 1), spec.refine)
+    if tile_px is None:
+        raise SettingsError('architecture = "tile" needs the side of its tiles (tiling.tile_px).')
+    return TileNet(tile_spec(spec, classes, tile_px))
 
 
 def input_multiple(network: nn.Module) -> int:
     """Return the number that input sides must be multiples of."""
     if isinstance(network, ContextNetwork):
         return input_multiple(network.network)
-    if isinstance(network, UNet):
+    if isinstance(network, TileNet):
+        return 1
+    if isinstance(network, UNet | RefinedTileNet):
         return network.multiple
     return int(max(network.encoder.output_stride, 1))  # type: ignore[union-attr]  # all SMP models have one
 

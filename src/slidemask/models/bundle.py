@@ -102,8 +102,8 @@ class Bundle:
         source = find_bundle(name)
         info = read_info(source)
         blob = _read(source, "weights.safetensors")
-        spec = info.model.model_copy(update={"encoder_weights": None})
-        segmenter = Segmenter(spec, len(info.classes.classes), info.tiling.context)
+        tiling, classes = info.tiling, len(info.classes.classes)
+        segmenter = Segmenter(without_weights(info.model), classes, tiling.context, tiling.tile_px)
         try:
             state = safetensors.torch.load(blob)
             segmenter.load_state_dict(
@@ -120,7 +120,10 @@ class Bundle:
 
     @torch.inference_mode()
     def predict(self, tiles: NDArray[np.uint8], precision: Precision = "auto") -> Probs:
-        """(N, H, W, 3 or 6) uint8 -> (N, K + 1, H, W) float32, background first, sums to 1."""
+        """(N, H, W, 3 or 6) uint8 -> (N, K + 1, H, W) float32, background first, sums to 1.
+
+        Of a network that votes H and W are 1.
+        """
         batch, kind = torch.from_numpy(tiles).to(self.device), self.device.type
         numbers = number_type(self.device, precision)
         with torch.autocast(kind, numbers, enabled=numbers != torch.float32):
@@ -128,13 +131,27 @@ class Bundle:
         return self.segmenter.probabilities(logits).cpu().numpy()
 
 
+def parameters_count(
+    spec: ModelSpec, classes: int, context: float | None = None, tile_px: int | None = None
+) -> int:
+    """Return how many trainable numbers a network has; arguments are those of `Segmenter`.
+
+    >>> parameters_count(ModelSpec(width=16, depth=4), classes=1)
+    1942594
+    """
+    with torch.random.fork_rng(devices=[]):  # a training's chances stay as they are
+        return Segmenter(without_weights(spec), classes, context, tile_px).parameters_count
+
+
+def without_weights(spec: ModelSpec) -> ModelSpec:
+    """Return the same network with nothing to be loaded into its encoder."""
+    return spec.model_copy(update={"encoder_weights": None})
+
+
 def save_bundle(
     folder: Path, info: BundleInfo, segmenter: Segmenter, *, card: str, scores: Mapping[str, Any]
 ) -> None:
     """Write a bundle folder; an older one of that name is replaced when the new one is whole.
-
-    Convolution weights are stored in half precision (their error is far below that of training);
-    normalisation statistics stay in single precision.
 
     Raises
     ------
@@ -142,9 +159,7 @@ def save_bundle(
         If the folder cannot be written to.
     """
     beside = output_folder(folder.with_name(f".{folder.name}.part"))
-    state = {key: _compact(value) for key, value in segmenter.state_dict().items()}
-    with written_whole(beside / "weights.safetensors") as path:
-        path.write_bytes(safetensors.torch.save(state))
+    save_weights(beside / "weights.safetensors", segmenter)
     write_json(beside / "bundle.json", info.model_dump(mode="json"))
     write_text(beside / "card.md", card)
     write_json(beside / "scores.json", dict(scores))
@@ -154,6 +169,23 @@ def save_bundle(
         folder.rename(old)
     beside.rename(folder)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def save_weights(path: Path, segmenter: Segmenter) -> None:
+    """Write a network's weights as a bundle holds them; folders on the way are made.
+
+    Convolution weights are stored in half precision (their error is far below that of training);
+    normalisation statistics stay in single precision.
+
+    Raises
+    ------
+    OutputError
+        If the file cannot be written.
+    """
+    state = {key: _compact(value) for key, value in segmenter.state_dict().items()}
+    output_folder(path.parent)
+    with written_whole(path) as beside:
+        beside.write_bytes(safetensors.torch.save(state))
 
 
 def zip_bundle(folder: Path, path: Path) -> None:

@@ -4,7 +4,9 @@ import torch
 from torch import Tensor, nn
 
 from slidemask.base.errors import SettingsError
+from slidemask.base.types import IGNORE
 from slidemask.models.build import ModelSpec, build_network, input_multiple
+from slidemask.models.tilecnn import TileNet
 
 
 class Segmenter(nn.Module):
@@ -12,7 +14,9 @@ class Segmenter(nn.Module):
 
     With a context they are (N, H, W, 6): red, green, blue of each tile, then of its surroundings.
     Normalisation is part of it, so training, inference and export cannot differ. Any height and
-    width will do: tiles are padded by replication to what the network needs, and cut back.
+    width will do: tiles are padded by replication to what the network needs, and cut back. A
+    network that votes sees tiles of `tile_px` alone and says one class for each; where pixels
+    are spoken of, its H and W are 1.
 
     Parameters
     ----------
@@ -22,17 +26,26 @@ class Segmenter(nn.Module):
         Number of foreground classes K.
     context : float, optional
         How many times wider and coarser than the tile its surroundings are; None: not seen.
+    tile_px : int, optional
+        Side of the tiles; a network that votes must be told.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, spec: ModelSpec, classes: int, context: float | None = None) -> None:
+    def __init__(
+        self,
+        spec: ModelSpec,
+        classes: int,
+        context: float | None = None,
+        tile_px: int | None = None,
+    ) -> None:
         super().__init__()
+        self.classes, self.votes, self.min_share = classes, spec.votes, spec.min_share
         self.context = context
         self.channels = 3 if context is None else 6
         self.sigmoid = spec.activation == "sigmoid"
-        self.network = build_network(spec, classes if self.sigmoid else classes + 1, context)
+        self.network = build_network(spec, classes, context, tile_px)
         self.multiple = input_multiple(self.network)
         self.register_buffer("mean", 255 * torch.tensor(spec.mean))
         self.register_buffer("std", 255 * torch.tensor(spec.std))
@@ -44,6 +57,8 @@ class Segmenter(nn.Module):
                 f"The network sees tiles of {self.channels} channels (context {self.context}), "
                 f"got {tiles.shape[3]}; read them with tiling.context as in its training."
             )
+        if self.votes:
+            return self.network(tiles)[:, :, None, None]
         height, width = tiles.shape[1:3]
         if self.context is not None:
             tiles = torch.cat([tiles[..., :3], tiles[..., 3:]])
@@ -54,6 +69,35 @@ class Segmenter(nn.Module):
             return self.network(padded)[:, :, :height, :width]
         covered = (height / padded.shape[2], width / padded.shape[3])
         return self.network(padded, covered)[:, :, :height, :width]
+
+    @property
+    def tile_net(self) -> TileNet:
+        """The tile classifier itself, where the network votes."""
+        if not isinstance(self.network, TileNet):
+            raise TypeError(f"{type(self.network).__name__} says a class for each pixel, no votes")
+        return self.network
+
+    @property
+    def parameters_count(self) -> int:
+        """Trainable numbers."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
+    def targets(self, labels: Tensor) -> Tensor:
+        """Return what is to be learnt of (N, H, W) labels: themselves, or (N, 1, 1) of tiles.
+
+        A tile is of its most frequent foreground class where more than nothing and at least
+        `min_share` of its known pixels is foreground, else background; unknown where nothing of
+        it is known. Of equally frequent classes it is the first.
+        """
+        if not self.votes:
+            return labels
+        counts = torch.stack(
+            [(labels == index).sum(dim=(1, 2)) for index in range(1, self.classes + 1)]
+        )
+        known, foreground = (labels != IGNORE).sum(dim=(1, 2)), counts.sum(dim=0)
+        held = (foreground > 0) & (foreground >= self.min_share * known)
+        tile = torch.where(held, counts.argmax(dim=0) + 1, 0)
+        return torch.where(known > 0, tile, IGNORE).to(labels.dtype)[:, None, None]
 
     def probabilities(self, logits: Tensor) -> Tensor:
         """Logits -> (N, K + 1, H, W) float32, background first, sums to 1.

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from slidemask.base.errors import SettingsError
 from slidemask.base.settings import Settings
-from slidemask.models.build import IMAGENET_MEAN, IMAGENET_STD
+from slidemask.models.imagenet import IMAGENET_MEAN, IMAGENET_STD
 
 
 class TileNetSpec(Settings):
@@ -122,15 +122,11 @@ class TileNet(nn.Module):
 
     def __init__(self, spec: TileNetSpec) -> None:
         super().__init__()
-        if spec.tile_px < spec.smallest_tile_px:
-            raise SettingsError(
-                f"Tiles of {spec.tile_px} px are too small for {len(spec.filters)} stages: give "
-                f"tile_px of {spec.smallest_tile_px} or more, or fewer filters."
-            )
+        require_room(spec)
         self.spec = spec
         widths = pairwise((3, *spec.filters))
         self.stages = nn.ModuleList(TileStage(a, b, spec.kernel) for a, b in widths)
-        self.head = _dense_head(spec) if spec.head == "dense" else _pool_head(spec)
+        self.head = _dense_head(spec) if spec.head == "dense" else pool_head(spec)
         self.register_buffer("mean", 255 * torch.tensor(spec.mean))
         self.register_buffer("std", 255 * torch.tensor(spec.std))
 
@@ -161,18 +157,45 @@ class TileNet(nn.Module):
 
 
 class TileStage(nn.Module):
-    """Convolution, ReLU, 2 × 2 maximum, batch normalisation."""
+    """Convolution, ReLU, 2 × 2 maximum, batch normalisation.
 
-    def __init__(self, inputs: int, outputs: int, kernel: int) -> None:
+    Parameters
+    ----------
+    inputs, outputs : int
+        Channels.
+    kernel : int
+        Side of the convolution.
+    padding : int
+        Pixels by which the input is continued at its edges, by replication.
+    """
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, padding: int = 0) -> None:
         super().__init__()
-        self.convolution = nn.Conv2d(inputs, outputs, kernel)
+        self.convolution = nn.Conv2d(
+            inputs, outputs, kernel, padding=padding, padding_mode="replicate"
+        )
         # Keras's epsilon and share of the moving average.
         self.normalisation = nn.BatchNorm2d(outputs, eps=1e-3, momentum=0.01)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, inputs, h, w) -> (N, outputs, (h - kernel + 1) // 2, (w - kernel + 1) // 2)."""
+        """(N, inputs, h, w) -> (N, outputs, (h - kernel + 1) // 2, …); h // 2 when padded."""
         x = nn.functional.max_pool2d(self.convolution(x).relu(), 2)
         return self.normalisation(x)
+
+
+def require_room(spec: TileNetSpec) -> None:
+    """Make sure that the last stage leaves something of a tile.
+
+    Raises
+    ------
+    SettingsError
+        If the tile is too small for so many stages.
+    """
+    if spec.tile_px < spec.smallest_tile_px:
+        raise SettingsError(
+            f"Tiles of {spec.tile_px} px are too small for {len(spec.filters)} stages: give "
+            f"tile_px of {spec.smallest_tile_px} or more, or fewer filters."
+        )
 
 
 def _dense_head(spec: TileNetSpec) -> nn.Sequential:
@@ -191,7 +214,8 @@ def _dense_head(spec: TileNetSpec) -> nn.Sequential:
     )
 
 
-def _pool_head(spec: TileNetSpec) -> nn.Sequential:
+def pool_head(spec: TileNetSpec) -> nn.Sequential:
+    """Return what makes logits of features, (N, filters, h, w) -> (N, outputs)."""
     width = spec.filters[-1]
     return nn.Sequential(
         nn.AdaptiveAvgPool2d(1),

@@ -1,4 +1,4 @@
-"""From probabilities to clean labels, in bands: threshold, fill holes, drop what is too small."""
+"""From probabilities to clean labels, in bands: threshold, holes, edges, what is too small."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -6,7 +6,7 @@ from functools import cache
 from typing import TypeAlias
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from slidemask.base.errors import SettingsError
 from slidemask.base.settings import Settings
@@ -14,6 +14,8 @@ from slidemask.base.types import Labels, Quantised
 from slidemask.geometry.components import slabs
 from slidemask.post.components import Ledger, Replay, present
 from slidemask.post.holes import hole_values
+from slidemask.post.shrink import shrinking
+from slidemask.post.smooth import smoothed
 
 LabelBands: TypeAlias = Iterator[tuple[int, Labels]]
 """(top row, (h, W) uint8) over the whole width, top to bottom, without gaps."""
@@ -31,14 +33,50 @@ class Post(Settings):
     fill_holes_um2 : float
         Smaller holes (8-connected background that does not reach the canvas border) take the
         class around them; 0 keeps all.
+    smooth_um, smooth_px : float
+        One of them: radius of a disc by which each class is eroded and then dilated, in µm or in
+        pixels of the network's input; rounder edges, and what is narrower than the disc goes;
+        0 leaves edges as they are.
+    shrink : float
+        Each 4-connected part of one class is scaled about its centroid by 1 less this.
     simplify_px : float
         How far outlines may leave the pixel edges, in pixels of the network's input; 0 is exact.
+
+    Holes are filled first, then edges smoothed, then parts shrunk, then small ones dropped.
     """
 
     threshold: float = Field(default=0.5, gt=0, le=1)
     min_area_um2: float = Field(default=0.0, ge=0)
     fill_holes_um2: float = Field(default=0.0, ge=0)
+    smooth_um: float = Field(default=0.0, ge=0)
+    smooth_px: float = Field(default=0.0, ge=0)
+    shrink: float = Field(default=0.0, ge=0, lt=1)
     simplify_px: float = Field(default=0.0, ge=0)
+
+    @model_validator(mode="after")
+    def _one_radius(self) -> "Post":
+        if self.smooth_um and self.smooth_px:
+            raise ValueError(
+                f"give smooth_um or smooth_px, not both; got {self.smooth_um:g} µm "
+                f"and {self.smooth_px:g} px"
+            )
+        return self
+
+    @property
+    def micrometres(self) -> dict[str, float]:
+        """What is asked for in µm or µm², by name: none of it can be done without a pixel size."""
+        names = ("min_area_um2", "fill_holes_um2", "smooth_um")
+        return {name: value for name in names if (value := getattr(self, name))}
+
+    def smooth_radius_px(self, um_per_px: float | None) -> float:
+        """Radius of the smoothing disc in canvas pixels; 0 for none.
+
+        >>> Post(smooth_um=10).smooth_radius_px(0.5), Post(smooth_px=7).smooth_radius_px(None)
+        (20.0, 7.0)
+        """
+        if self.smooth_um and um_per_px:
+            return self.smooth_um / um_per_px
+        return self.smooth_px
 
 
 def labels_of(bands: Iterator[tuple[int, Quantised]], threshold: float) -> LabelBands:
@@ -82,11 +120,12 @@ def _labels(band: Quantised, least: int) -> Labels:
 def clean(
     make_bands: Callable[[], LabelBands], width: int, post: Post, um_per_px: float | None
 ) -> LabelBands:
-    """Fill small holes, then drop small parts, without ever holding the whole map.
+    """Fill small holes, smooth, shrink, drop small parts, without ever holding the whole map.
 
-    Memory grows with the number of components, not with the area. The bands are made once if
-    there is nothing to do, else twice, or three times if both steps are asked for; however they
-    are cut, the result is the same.
+    Memory grows with the number of components (and for shrinking with their outlines), not with
+    the area. The bands are made once if there is nothing to do or only edges are smoothed; filling
+    makes them once more, dropping again, and shrinking again; however they are cut, the result is
+    the same.
 
     Parameters
     ----------
@@ -95,9 +134,9 @@ def clean(
     width : int
         Columns of the canvas.
     post : Post
-        Which areas.
+        Which areas and lengths.
     um_per_px : float or None
-        Micrometres per canvas pixel; None is allowed if no area is asked for.
+        Micrometres per canvas pixel; None is allowed if nothing is asked for in µm.
 
     Returns
     -------
@@ -106,33 +145,42 @@ def clean(
     Raises
     ------
     SettingsError
-        If an area is asked for and the pixel size is unknown.
+        If something is asked for in µm and the pixel size is unknown.
     """
     require_pixel_size(post, um_per_px)
-    if um_per_px is None:
-        return make_bands()
+    square_um = um_per_px**2 if um_per_px else 1.0  # not used where it is unknown
     steps = make_bands
     if post.fill_holes_um2:
-        steps = _hole_filling(steps, width, post.fill_holes_um2 / um_per_px**2)
+        steps = _hole_filling(steps, width, post.fill_holes_um2 / square_um)
+    if radius := post.smooth_radius_px(um_per_px):
+        steps = _smoothing(steps, radius)
+    if post.shrink:
+        steps = shrinking(steps, width, post.shrink)
     if post.min_area_um2:
-        steps = _dropping(steps, width, post.min_area_um2 / um_per_px**2)
+        steps = _dropping(steps, width, post.min_area_um2 / square_um)
     return steps()
 
 
 def require_pixel_size(post: Post, um_per_px: float | None) -> None:
-    """Make sure that areas in µm² can be told in pixels.
+    """Make sure that lengths in µm and areas in µm² can be told in pixels.
 
     Raises
     ------
     SettingsError
-        If an area is asked for and the pixel size is unknown.
+        If one is asked for and the pixel size is unknown.
     """
-    if um_per_px is None and (post.min_area_um2 or post.fill_holes_um2):
+    asked = post.micrometres
+    if um_per_px is None and asked:
+        told = ", ".join(f"post.{name} = {value:g}" for name, value in asked.items())
         raise SettingsError(
-            f"min_area_um2 = {post.min_area_um2:g} and fill_holes_um2 = "
-            f"{post.fill_holes_um2:g} are areas in µm², but the slide has no pixel size. "
-            "Pass --mpp with its µm per level-0 pixel, or set both to 0."
+            f"{told}: that is in µm, but the slide has no pixel size. Pass --mpp with its µm per "
+            "level-0 pixel, or set to 0 what is in µm."
         )
+
+
+def _smoothing(make_bands: Callable[[], LabelBands], radius_px: float) -> Callable[[], LabelBands]:
+    """Return what makes bands whose edges are smoothed."""
+    return lambda: smoothed(make_bands(), radius_px)
 
 
 def _hole_filling(

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from slidemask.models.bundle import BundleInfo
+from slidemask.models.build import TILE, ModelSpec
+from slidemask.models.bundle import BundleInfo, parameters_count
 from slidemask.recipes.recipe import Recipe
 
 _CARD = """\
@@ -43,10 +44,9 @@ that (`slidemask evaluate`).
 
 def write_card(info: BundleInfo, recipe: Recipe, scores: Mapping[str, Mapping[str, float]]) -> str:
     """Return the card of a bundle as Markdown."""
-    model, made = info.model, info.provenance
-    plain = f"U-Net, width {model.width}, depth {model.depth}"
-    network = (
-        plain if model.architecture == "unet" else f"{model.architecture} with {model.encoder}"
+    made, tiling = info.provenance, info.tiling
+    parameters = parameters_count(
+        info.model, len(info.classes.classes), tiling.context, tiling.tile_px
     )
     cases = ", ".join(
         f"{part}: {count} cases of {made['patients'][part]} patients"
@@ -60,7 +60,7 @@ def write_card(info: BundleInfo, recipe: Recipe, scores: Mapping[str, Mapping[st
         name=info.name,
         about=recipe.about,
         classes=", ".join(info.classes.names[1:]),
-        network=network,
+        network=f"{network_of(info.model)}; {parameters:,} trainable parameters",
         tile=info.tiling.tile_px,
         resolution=seen,
         cases=cases,
@@ -71,6 +71,21 @@ def write_card(info: BundleInfo, recipe: Recipe, scores: Mapping[str, Mapping[st
         chosen=made.get("selection", {}).get("in_words", ""),
         scores=_tables(scores),
     )
+
+
+def network_of(model: ModelSpec) -> str:
+    """Return a network in words.
+
+    >>> network_of(ModelSpec(architecture="tile", filters=(8, 16), head="pool"))
+    'tile classifier, 2 stages of 8, 16 filters, pool head'
+    """
+    if model.architecture == "unet":
+        return f"U-Net, width {model.width}, depth {model.depth}"
+    if model.architecture != TILE:
+        return f"{model.architecture} with {model.encoder}"
+    filters = ", ".join(map(str, model.filters))
+    text = f"tile classifier, {len(model.filters)} stages of {filters} filters, {model.head} head"
+    return text + (f", refined to pixels by {model.refine} channels" if model.refine else "")
 
 
 def _tables(scores: Mapping[str, Mapping[str, Any]]) -> str:

@@ -27,13 +27,15 @@ from slidemask.train.choose import (
     THRESHOLD,
     TILES,
     WHOLE,
-    at_threshold,
     best_of,
     candidates,
     choice_of,
+    deciding,
+    figures_at,
     figures_of,
 )
 from slidemask.train.loop import TileLevel
+from slidemask.train.schedule import Selection
 from slidemask.train.wholeslides import WholeSlides
 
 TABLE = "selection.csv"
@@ -112,22 +114,22 @@ def settle(
         return
     began = time.perf_counter()
     posts = candidates(recipe.selection, recipe.post)
-    row = progress.history[progress.best_epoch - 1]
-    name, each = f"{recipe.selection.figure} {recipe.selection.average}", list[Figures]()
-    if any(post.min_area_um2 or post.fill_holes_um2 for post in posts):
+    row, selection = progress.history[progress.best_epoch - 1], recipe.selection
+    cleaning = any(_changes(post) for post in posts)
+    if cleaning:
         each = [figures_of(counts) for counts in slides.cleaned(bundle, posts)]
-        values = [figures[name] for figures in each]
     else:
-        values = [row[at_threshold(recipe.selection, post.threshold)] for post in posts]
-    best, value = best_of(zip(posts, values, strict=True))
-    chosen = best.model_dump(mode="json")
+        each = [figures_at(row, selection, post.threshold) for post in posts]
+    at = best_of(each, selection)
+    best, chosen = posts[at], posts[at].model_dump(mode="json")
     words = (
         f"{told['in_words']} With threshold {best.threshold:g}, parts below "
         f"{best.min_area_um2:g} µm² dropped and holes below {best.fill_holes_um2:g} µm² filled: "
-        f"{recipe.selection.figure} {value:.4f}, the best of {len(posts)} ways."
+        f"{_in_words(each[at], selection)}, the best of {len(posts)} ways."
     )
     log.info("%s (%s)", words, duration(time.perf_counter() - began))
-    _write_table(run / TABLE, posts, values, name=name, chosen=posts.index(best))
+    _write_table(run / TABLE, posts, each, names=deciding(selection), chosen=at)
+    value = each[at][deciding(selection)[0]]
     settled = {**told, "chosen": chosen, "chosen_value": value, "in_words": words}
     info = bundle.info.model_copy(
         update={
@@ -136,9 +138,15 @@ def settle(
         }
     )
     scores = scores_of(row)
-    if each:
-        scores[f"validation, {WHOLE}, after cleaning"] = each[posts.index(best)]
+    if cleaning:
+        scores[f"validation, {WHOLE}, after cleaning"] = each[at]
     _rewrite(folder, info, recipe, scores)
+
+
+def _changes(post: Post) -> bool:
+    """Whether a mask is another one after it was cleaned."""
+    kept = {"threshold", "simplify_px"}  # outlines are simplified, masks are not
+    return post.model_dump(exclude=kept) != Post().model_dump(exclude=kept)
 
 
 def _rewrite(folder: Path, info: BundleInfo, recipe: Recipe, scores: Mapping[str, Figures]) -> None:
@@ -147,13 +155,26 @@ def _rewrite(folder: Path, info: BundleInfo, recipe: Recipe, scores: Mapping[str
     write_json(folder / "bundle.json", info.model_dump(mode="json"))
 
 
+def _in_words(figures: Mapping[str, float], selection: Selection) -> str:
+    """Return the value that was compared and, where it was asked for, recall."""
+    figure, *recall = (figures[name] for name in deciding(selection))
+    text = f"{selection.figure} {figure:.4f}"
+    return f"{text} at recall {recall[0]:.4f}" if recall else text
+
+
 def _write_table(
-    path: Path, posts: Sequence[Post], values: Sequence[float], *, name: str, chosen: int
+    path: Path,
+    posts: Sequence[Post],
+    each: Sequence[Mapping[str, float]],
+    *,
+    names: Sequence[str],
+    chosen: int,
 ) -> None:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["threshold", "min_area_um2", "fill_holes_um2", name, "chosen"])
-    for number, (post, value) in enumerate(zip(posts, values, strict=True)):
+    writer.writerow(["threshold", "min_area_um2", "fill_holes_um2", *names, "chosen"])
+    for number, (post, figures) in enumerate(zip(posts, each, strict=True)):
         areas = (post.min_area_um2, post.fill_holes_um2)
-        writer.writerow([post.threshold, *areas, value, "yes" if number == chosen else ""])
+        values = [figures[name] for name in names]
+        writer.writerow([post.threshold, *areas, *values, "yes" if number == chosen else ""])
     write_text(path, text.getvalue())

@@ -11,11 +11,12 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from slidemask.base.record import peak_memory_mb
+from slidemask.infer.shared import BAND_ROWS, MOST_NUMBERS, how
 from slidemask.io.slide import Slide
-from slidemask.models.bundle import Bundle
+from slidemask.models.bundle import Bundle, without_weights
 from slidemask.models.segmenter import Segmenter
 from slidemask.recipes.segment import Use
-from slidemask.tiles.grid import lay_grid
+from slidemask.tiles.grid import TileGrid, lay_grid
 from slidemask.tiles.select import TileSet, select
 
 CACHED_BYTES = 192 << 20
@@ -23,6 +24,8 @@ CACHED_BYTES = 192 << 20
 LIVE_OUTPUTS = 5
 """Tensors as large as the network's largest that are alive together: inputs, outputs, skips
 (measured: 4.4 for U-Net over MobileNetV2)."""
+LIVE_BANDS = 3
+"""Bands of features as wide as the canvas that are alive together, where tiles share their work."""
 AFTERWARDS_MB = 130
 """What libraries for outlines and pictures and the readers' threads take (measured on Linux)."""
 REST_S, REST_S_PER_MEGAPIXEL = 3.0, 0.1
@@ -46,7 +49,7 @@ class Plan:
     Parameters
     ----------
     tiles : TileSet
-        Grid and kept tiles.
+        Grid and the tiles with tissue; rules on pixels, which nobody has read, may drop some yet.
     level : int
         Stored level that is read.
     level_downsample : float
@@ -58,7 +61,8 @@ class Plan:
     memory_mb : float
         Expected peak memory: what this process has now, and what a run will add.
     gigaflop_per_tile : float
-        Floating point operations of one tile, times 10**-9.
+        Floating point operations of one tile, times 10**-9; of networks that vote what is left of
+        them when tiles that overlap share their work.
     """
 
     tiles: TileSet
@@ -97,7 +101,7 @@ def plan(slide: Slide, bundle: Bundle, use: Use) -> Plan:
         i for i, d in enumerate(slide.downsamples) if i == 0 or d <= grid.downsample * 1.001
     )
     views = {"none": 1, "flips": 4, "all": 8}[use.blend.augmentation]
-    cost = _cost(bundle.segmenter, grid.tile)
+    cost = _cost_on(grid, bundle, use)
     tile_seconds = _seconds(cost, bundle.device)
     canvas_mp = grid.canvas.width * grid.canvas.height / 1e6
     seconds = len(tiles) * views * tile_seconds + REST_S + REST_S_PER_MEGAPIXEL * canvas_mp
@@ -116,10 +120,32 @@ def _added_mb(slide: Slide, bundle: Bundle, use: Use, *, largest: float) -> floa
     grid = lay_grid(slide, use.tiling)
     ring = len(bundle.info.classes.names) * grid.tile * grid.canvas.width * 4
     on_host = 0.0
-    if bundle.device.type == "cpu":
+    if _shares(bundle, use):
+        widest = max(bundle.info.model.filters)
+        on_host = 4.0 * min(MOST_NUMBERS, LIVE_BANDS * BAND_ROWS * widest * grid.canvas.width)
+    elif bundle.device.type == "cpu":
         on_host = LIVE_OUTPUTS * largest * use.blend.batch_on("cpu")
     pixels = 3 * slide.size.width * slide.size.height / grid.downsample**2
     return AFTERWARDS_MB + (min(CACHED_BYTES, pixels) + 1.3 * ring + on_host) / 1e6
+
+
+def _shares(bundle: Bundle, use: Use) -> bool:
+    """Whether tiles that overlap share their work (`infer.shared`)."""
+    return bundle.segmenter.votes and use.blend.augmentation == "none"
+
+
+def _cost_on(grid: TileGrid, bundle: Bundle, use: Use) -> Cost:
+    """Return what one tile of a grid costs."""
+    segmenter, info = bundle.segmenter, bundle.info
+    if segmenter.votes:  # made for tiles of one size, and these may have another
+        spec, classes = without_weights(info.model), len(info.classes.classes)
+        with torch.device("meta"):
+            segmenter = Segmenter(spec, classes, tile_px=grid.tile)
+    cost = _cost(segmenter, grid.tile)
+    if not _shares(bundle, use):
+        return cost
+    sharing = how(segmenter.tile_net.spec, grid.stride)
+    return cost._replace(operations=2 * sharing.products, moved=cost.moved / sharing.saving)
 
 
 def _cost(segmenter: Segmenter, tile: int) -> Cost:

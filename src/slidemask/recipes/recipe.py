@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 import tomli_w
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
 from slidemask.base.classes import ClassMap
@@ -17,8 +17,9 @@ from slidemask.data.augment import Augment
 from slidemask.data.sampling import Sampling
 from slidemask.data.split import Split
 from slidemask.infer.blend import Blend
-from slidemask.models.build import ModelSpec
+from slidemask.models.build import TILE, ModelSpec, tile_spec
 from slidemask.models.losses import LossSpec
+from slidemask.models.tilecnn import require_room
 from slidemask.post.clean import Post
 from slidemask.tiles.filters import Filters
 from slidemask.tiles.grid import Tiling
@@ -75,6 +76,27 @@ class Recipe(Settings):
     selection: Selection = Selection()
     blend: Blend = Blend()
     post: Post = Post()
+
+    @model_validator(mode="after")
+    def _network_fits(self) -> "Recipe":
+        """Refuse before any slide is read what a tile classifier cannot do."""
+        if self.model.architecture != TILE:
+            return self
+        classes, tile = len(self.classes.classes), self.tiling.tile_px
+        if self.tiling.context is not None:
+            raise ValueError("a tile classifier sees no surroundings: leave out tiling.context")
+        if not self.model.votes:
+            tile_spec(self.model, classes, tile)
+            return self
+        for tile_px in (tile, self.tiling_on_slides.tile_px):
+            require_room(tile_spec(self.model, classes, tile_px))
+        if self.model.head == "dense" and tile != self.tiling_on_slides.tile_px:
+            raise ValueError(
+                f"tiles have {tile} px in training and {self.tiling_on_slides.tile_px} px on whole "
+                "slides, but dense layers fit tiles of one size: make whole.tile_px equal to "
+                'tiling.tile_px, or give model.head = "pool"'
+            )
+        return self
 
     @property
     def tiling_on_slides(self) -> Tiling:
@@ -166,11 +188,12 @@ def apply_change(table: dict[str, Any], change: str) -> None:
 
 
 def _explain(kind: type[BaseModel], detail: ErrorDetails) -> str:
-    where = ".".join(str(part) for part in detail["loc"])
+    where = ".".join(str(part) for part in detail["loc"]) or "altogether"
     if detail["type"] == "missing":
         return f"{where}: it must be given"
     if detail["type"] != "extra_forbidden":
-        return f"{where}: {detail['msg'].removeprefix('Value error, ')} (got {detail['input']!r})"
+        got = f" (got {detail['input']!r})" if detail["loc"] else ""  # no whole recipes
+        return f"{where}: {detail['msg'].removeprefix('Value error, ')}{got}"
     valid = list(_fields_at(kind, detail["loc"][:-1]))
     near = get_close_matches(str(detail["loc"][-1]), valid, 1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}?" if near else f"valid: {', '.join(valid)}"

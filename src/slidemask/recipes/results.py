@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,13 +11,16 @@ from typing import Any
 
 import numpy as np
 
+from slidemask.base.classes import ClassMap
 from slidemask.base.errors import OutputError
 from slidemask.base.files import sha256, write_json, write_text
 from slidemask.base.record import machine, peak_memory_mb, versions
+from slidemask.base.settings import digest
 from slidemask.base.stages import Stages
 from slidemask.base.types import Labels
 from slidemask.geometry.components import slabs
 from slidemask.infer.prediction import Prediction
+from slidemask.infer.votes import leading
 from slidemask.io.geojson import write_geojson
 from slidemask.io.maskfile import MaskFile, open_mask
 from slidemask.io.pyramid import write_label_pyramid, write_probability_pyramid
@@ -35,11 +38,14 @@ BAND_ROWS = 512
 
 @dataclass(frozen=True)
 class Segmented:
-    """One slide and all that is known of it after prediction."""
+    """One slide and all that is known of it after prediction.
+
+    Of several models `tiles` are the first's.
+    """
 
     slide: Slide
     path: Path
-    bundle: Bundle
+    bundles: tuple[Bundle, ...]
     tiles: TileSet
     prediction: Prediction
     post: Post
@@ -49,6 +55,11 @@ class Segmented:
     def mpp(self) -> float | None:
         """Micrometres per pixel of the mask."""
         return self.slide.mpp and self.slide.mpp * self.prediction.downsample
+
+    @property
+    def classes(self) -> ClassMap:
+        """What the mask's numbers mean."""
+        return self.bundles[0].info.classes
 
 
 def write_results(
@@ -113,13 +124,15 @@ def _write_mask(whole: Segmented, path: Path) -> None:
         bands = labels_of(whole.prediction.bands(), whole.post.threshold)
         return without_ink(bands, whole.tiles.tissue, whole.prediction.downsample)
 
-    canvas, classes = whole.prediction.canvas, whole.bundle.info.classes
+    canvas, classes = whole.prediction.canvas, whole.classes
     bands = clean(labels, canvas.width, whole.post, whole.mpp)
     write_label_pyramid(path, bands, canvas, mpp=whole.mpp, classes=classes)
 
 
 def _write_probability(whole: Segmented, path: Path) -> None:
-    bands, canvas = whole.prediction.bands(), whole.prediction.canvas
+    bands = whole.prediction.bands()
+    bands = without_ink(bands, whole.tiles.tissue, whole.prediction.downsample)
+    canvas = whole.prediction.canvas
     write_probability_pyramid(path, bands, canvas, mpp=whole.mpp, names=whole.prediction.names[1:])
 
 
@@ -137,7 +150,7 @@ def _write_polygons(whole: Segmented, mask: MaskFile, path: Path) -> dict[str, d
 
     downsample = whole.prediction.downsample
     polygons = simplify(vectorise(bands(), names, downsample), whole.post.simplify_px * downsample)
-    write_geojson(path, polygons, whole.bundle.info.classes)
+    write_geojson(path, polygons, whole.classes)
     square_mm = whole.mpp and whole.mpp**2 / 1e6
     return {
         name: {
@@ -152,13 +165,12 @@ def _write_polygons(whole: Segmented, mask: MaskFile, path: Path) -> dict[str, d
 def _write_preview(whole: Segmented, mask: MaskFile, path: Path) -> None:
     picture, downsample = thumbnail(whole.slide)
     mpp = whole.slide.mpp and whole.slide.mpp * downsample
-    classes = whole.bundle.info.classes
     labels = mask.level(max(picture.shape))
-    write_preview(path, picture, labels, classes, mpp_of_thumbnail=mpp, title=whole.slide.id)
+    write_preview(path, picture, labels, whole.classes, mpp_of_thumbnail=mpp, title=whole.slide.id)
 
 
 def _facts(whole: Segmented, source: str) -> dict[str, Any]:
-    slide, info, prediction = whole.slide, whole.bundle.info, whole.prediction
+    slide, prediction = whole.slide, whole.prediction
     seconds = {name: round(value, 3) for name, value in whole.stages.seconds.items()}
     total = sum(seconds.values())
     canvas, tissue = prediction.canvas, whole.tiles.tissue
@@ -170,30 +182,57 @@ def _facts(whole: Segmented, source: str) -> dict[str, Any]:
             **slide.size._asdict(),
             "mpp": slide.mpp,
         },
-        "model": {
-            "name": info.name,
-            "digest": whole.bundle.digest,
-            "path": whole.bundle.source and str(whole.bundle.source.resolve()),
-            "classes": [{"name": c.name, "colour": list(c.colour)} for c in info.classes.classes],
-        },
-        "class_map": info.classes.model_dump(mode="json"),
-        "recipe_digest": info.provenance.get("recipe_digest", ""),
+        **_models(whole.bundles),
         "versions": versions(),
         "machine": machine(),
         "canvas": {**canvas._asdict(), "downsample": prediction.downsample, "mpp": whole.mpp},
         "tiles": {"grid": len(whole.tiles.grid), "kept": len(whole.tiles)},
+        **_label(prediction),
         "tissue_mm2": tissue and slide.mpp and tissue.area_mm2(slide.mpp),
         "seconds": {**seconds, "total": round(total, 3)},
         "megapixels_per_s": round(canvas.width * canvas.height / 1e6 / total, 3),
         "peak_memory_mb": round(peak_memory_mb(), 1),
-        "device": str(whole.bundle.device),
+        "device": str(whole.bundles[0].device),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+
+
+def _models(bundles: Sequence[Bundle]) -> dict[str, Any]:
+    """Say what was used; several models as one by all their names, and each by itself."""
+    info = bundles[0].info
+    each = [
+        {"name": b.info.name, "digest": b.digest, "path": b.source and str(b.source.resolve())}
+        for b in bundles
+    ]
+    whole = each[0] if len(each) == 1 else {
+        "name": " + ".join(str(one["name"]) for one in each),
+        "digest": digest({"models": [one["digest"] for one in each]}),
+        "path": None,
+    }  # fmt: skip
+    classes = [{"name": c.name, "colour": list(c.colour)} for c in info.classes.classes]
+    recipes = dict.fromkeys(b.info.provenance.get("recipe_digest", "") for b in bundles)
+    return {
+        "model": {**whole, "classes": classes},
+        **({"models": each} if len(each) > 1 else {}),
+        "class_map": info.classes.model_dump(mode="json"),
+        "recipe_digest": " + ".join(recipes),
+    }
+
+
+def _label(prediction: Prediction) -> dict[str, Any]:
+    """Say what most of the positive tiles are of, where a network voted; "" where there is none."""
+    if prediction.positive is None:
+        return {}
+    leader = leading(prediction.positive)
+    tiles = dict(zip(prediction.names[1:], prediction.positive, strict=True))
+    return {"label": {"class": prediction.names[leader] if leader else "", "tiles": tiles}}
 
 
 def _row(summary: dict[str, Any]) -> dict[str, Any]:
     row = {"slide": summary["slide"]["id"], "mpp": summary["slide"]["mpp"]}
     row |= {"tissue_mm2": summary["tissue_mm2"], "tiles": summary["tiles"]["kept"]}
+    if "label" in summary:
+        row |= {"label": summary["label"]["class"]}
     for name, found in summary["classes"].items():
         row |= {f"{name} mm2": found["area_mm2"], f"{name} objects": found["objects"]}
     row |= {"seconds": summary["seconds"]["total"], "peak_memory_mb": summary["peak_memory_mb"]}

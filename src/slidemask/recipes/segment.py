@@ -15,8 +15,10 @@ from slidemask.base.settings import Settings, digest
 from slidemask.base.stages import Stages
 from slidemask.data.case import Case
 from slidemask.infer.blend import Blend
-from slidemask.infer.predict import Job, predict
+from slidemask.infer.job import Job
+from slidemask.infer.pool import predict_together
 from slidemask.io.open import open_slide
+from slidemask.io.slide import Slide
 from slidemask.models.bundle import Bundle
 from slidemask.post.clean import Post, require_pixel_size
 from slidemask.recipes.recipe import apply_change, checked
@@ -90,17 +92,36 @@ def use_of(bundle: Bundle, changes: Sequence[str] = ()) -> Use:
     return use
 
 
+@dataclass(frozen=True)
+class Model:
+    """A bundle, changed as the caller asked, and how it is used."""
+
+    bundle: Bundle
+    use: Use
+
+    @classmethod
+    def of(cls, bundle: Bundle, changes: Sequence[str] = ()) -> "Model":
+        """Apply "key=value" changes to a bundle's use."""
+        use = use_of(bundle, changes)
+        changed = {"tiling": use.tiling, "filters": use.filters}
+        return cls(replace(bundle, info=bundle.info.model_copy(update=changed)), use)
+
+
 def segment(
-    cases: Sequence[Case], bundle: Bundle, out: Path, options: Options
+    cases: Sequence[Case], bundle: Bundle | Sequence[Bundle], out: Path, options: Options
 ) -> Iterator[Outcome]:
     """Segment slides one after another; one that fails does not stop the rest.
+
+    Several models give the mean of their probabilities; each brings its own tiles, filters and
+    blending, and `common_post` says how the mean is cleaned.
 
     Parameters
     ----------
     cases : sequence of Case
         Slides, each with its own mpp where the file's is not to be trusted.
-    bundle : Bundle
-        Network and how to use it.
+    bundle : Bundle, or several
+        Network and how to use it. Several must know the same classes and see slides at the same
+        resolution.
     out : Path
         A folder for each slide is made in it.
     options : Options
@@ -117,13 +138,13 @@ def segment(
         If nothing can begin: the output cannot be written, two slides have one name, or the
         settings are wrong.
     """
-    use = use_of(bundle, options.changes)
-    changed = bundle.info.model_copy(update={"tiling": use.tiling, "filters": use.filters})
-    bundle = replace(bundle, info=changed)
+    bundles = [bundle] if isinstance(bundle, Bundle) else bundle
+    models = [Model.of(one, options.changes) for one in bundles]
+    common_post([model.use.post for model in models])
     folders = _folders([case.slide for case in cases], output_folder(out))
     for case, folder in zip(cases, folders, strict=True):
         try:
-            state = segment_slide(case, bundle, use, folder, options=options)
+            state = segment_slide(case, models, folder, options=options)
         except SlidemaskError as error:
             yield Outcome(case.slide, folder, "failed", str(error))
         except Exception as error:  # whatever ails one slide, the others go on
@@ -134,26 +155,19 @@ def segment(
             yield Outcome(case.slide, folder, state)
 
 
-def segment_slide(case: Case, bundle: Bundle, use: Use, folder: Path, *, options: Options) -> str:
+def segment_slide(case: Case, models: Sequence[Model], folder: Path, *, options: Options) -> str:
     """Segment one slide into its result folder; return 'done' or 'there'."""
     stages = Stages()
     with open_slide(case.slide, mpp=case.mpp) as slide:
         source = _fingerprint(case.slide)
-        digest_of_job = digest(
-            {
-                "slide": source,
-                "mpp": slide.mpp,
-                "model": bundle.digest,
-                "use": use.model_dump(mode="json"),
-            }
-        )
-        if _is_finished(folder, digest_of_job, options):
+        identity = _identity(models, source, slide.mpp)
+        if _is_finished(folder, identity["job"], options):
             shutil.rmtree(folder / WORK, ignore_errors=True)  # killed just before its end
             return "there"
-        grid = lay_grid(slide, use.tiling)
-        require_pixel_size(use.post, slide.mpp)
-        with stages.stage("tissue"):
-            tiles = select(slide, grid, use.filters)
+        post = common_post([model.use.post for model in models])
+        require_pixel_size(post, slide.mpp)
+        jobs = [_job(slide, model, source, stages) for model in models]
+        tiles = jobs[0].tiles
         if not len(tiles):
             log.warning(
                 "%s: no tissue was found, so its mask is empty. Look with `slidemask tissue`; "
@@ -162,15 +176,63 @@ def segment_slide(case: Case, bundle: Bundle, use: Use, folder: Path, *, options
             )
         for stray in folder.glob(".*.part*"):  # what a killed run was writing
             stray.unlink()
-        job = Job(slide, tiles, bundle, use.blend, source)
-        prediction = predict(job, output_folder(folder) / WORK, stages, threads=options.threads)
-        whole = Segmented(slide, case.slide, bundle, tiles, prediction, use.post, stages)
-        write_results(
-            whole, folder, {"job": digest_of_job, "settings": use.model_dump(mode="json")},
-            probability=options.probability,
-        )  # fmt: skip
+        work = output_folder(folder) / WORK
+        prediction = predict_together(jobs, work, stages, threads=options.threads)
+        bundles = tuple(model.bundle for model in models)
+        whole = Segmented(slide, case.slide, bundles, tiles, prediction, post, stages)
+        write_results(whole, folder, identity, probability=options.probability)
     shutil.rmtree(folder / WORK)
     return "done"
+
+
+def common_post(posts: Sequence[Post]) -> Post:
+    """Return how the mean of several models is cleaned: by the mean of each of their numbers.
+
+    So the mean probability stands to the mean threshold as each model's to its own.
+
+    Raises
+    ------
+    SettingsError
+        If one asks for a length in µm and another for it in pixels.
+
+    Examples
+    --------
+    >>> common_post([Post(threshold=0.4, smooth_px=6), Post(threshold=0.6)])
+    Post(threshold=0.5, min_area_um2=0.0, fill_holes_um2=0.0, smooth_um=0.0, smooth_px=3.0,
+    shrink=0.0, simplify_px=0.0)
+    """
+    if len(posts) == 1:
+        return posts[0]
+    every = [post.model_dump() for post in posts]
+    values = {name: sum(one[name] for one in every) / len(every) for name in every[0]}
+    if values["smooth_um"] and values["smooth_px"]:
+        raise SettingsError(
+            "One model smooths by µm and another by pixels; say how their mean is to be smoothed "
+            "with --set post.smooth_px=… and --set post.smooth_um=0, or the other way round."
+        )
+    return Post.model_validate(values)
+
+
+def _job(slide: Slide, model: Model, source: str, stages: Stages) -> Job:
+    """Choose the tiles that a model is to see."""
+    grid = lay_grid(slide, model.use.tiling)
+    with stages.stage("tissue"):
+        tiles = select(slide, grid, model.use.filters)
+    return Job(slide, tiles, model.bundle, model.use.blend, source)
+
+
+def _identity(models: Sequence[Model], source: str, mpp: float | None) -> dict[str, Any]:
+    """Return what the summary says of the job: its digest, and all settings."""
+    first, several = models[0].use.model_dump(mode="json"), len(models) > 1
+    post = common_post([model.use.post for model in models])
+    settings = [model.use.model_dump(mode="json") for model in models]
+    digests = [model.bundle.digest for model in models]
+    made_of = {"model": digests if several else digests[0], "use": settings if several else first}
+    return {
+        "job": digest({"slide": source, "mpp": mpp, **made_of}),
+        "settings": first | {"post": post.model_dump(mode="json")},
+        **({"settings_of_models": settings} if several else {}),
+    }
 
 
 def _folders(slides: Sequence[Path], out: Path) -> list[Path]:

@@ -1,9 +1,11 @@
 """Train a recipe on a cohort: from manifest to bundle."""
 
+import copy
 import json
+import logging
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
@@ -20,12 +22,15 @@ from slidemask.data.cohort import read_cohort, write_cohort
 from slidemask.data.loader import TrainingLoader
 from slidemask.data.source import TileSource, lay_tiles
 from slidemask.data.split import Parts, split_cases
+from slidemask.data.spread import learned_rails
+from slidemask.data.survey import Rules
 from slidemask.models.bundle import Bundle, BundleInfo, read_info, save_bundle
 from slidemask.models.devices import choose_device
 from slidemask.models.segmenter import Segmenter
 from slidemask.recipes.card import write_card
 from slidemask.recipes.choosing import evidence, post_so_far, scores_of, settle, validation_tiles
 from slidemask.recipes.recipe import Recipe, load_recipe, write_recipe
+from slidemask.tiles.filters import Filters
 from slidemask.train.checkpoint import Progress
 from slidemask.train.choose import candidates
 from slidemask.train.curves import plot_samples
@@ -35,10 +40,23 @@ from slidemask.train.wholeslides import WholeSlides
 
 SAMPLES = 8
 WRITTEN = (
-    "bundle", "cohort.csv", "curves.png", "history.csv", "inputs.json", "last.safetensors",
-    "samples.png", "selection.csv", "tensorboard", ".validation", "recipe.toml",
+    "bundle", "cohort.csv", "curves.png", "epochs", "history.csv", "inputs.json",
+    "last.safetensors", "samples.png", "selection.csv", "tensorboard", ".validation", "recipe.toml",
 )  # fmt: skip
 """What a run leaves in its folder; the recipe, which marks it as a run's, goes last."""
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Laid:
+    """The tiles of training and validation, and what was learned by cutting them."""
+
+    training: TileSource
+    validation: TileSource
+    filters: Filters
+    """The recipe's, with rails in numbers."""
+    told: Mapping[str, Any]
+    """Rails and balance, for the provenance."""
 
 
 @dataclass(frozen=True)
@@ -78,15 +96,18 @@ def train(
     where, labelled = choose_device(device), _labelled(parts)
     _claim(run, recipe, labelled, overwrite=overwrite)
     torch.manual_seed(recipe.schedule.seed)
-    segmenter = Segmenter(recipe.model, len(recipe.classes.classes), recipe.tiling.context)
-    slides = _slides(recipe, parts, run, workers)
-    task = _task(recipe, parts, segmenter, slides=slides, workers=workers)
+    segmenter = Segmenter(
+        recipe.model, len(recipe.classes.classes), recipe.tiling.context, recipe.tiling.tile_px
+    )
+    laid = _lay(recipe, parts)
+    slides = _slides(recipe, parts, laid, run=run, threads=workers)
+    task = _task(recipe, laid, segmenter, slides=slides, workers=workers)
     write_text(run / "recipe.toml", write_recipe(recipe))  # from here on the folder is this run's
     write_cohort(run / "cohort.csv", labelled)
     write_json(run / "inputs.json", _inputs(labelled))
 
     def keep(progress: Progress) -> None:
-        info = _info(recipe, parts, progress)
+        info = _info(recipe, parts, laid, progress)
         scores = scores_of(progress.history[-1])
         card = write_card(info, recipe, scores)
         save_bundle(run / "bundle", info, segmenter, card=card, scores=scores)
@@ -170,38 +191,75 @@ def _labelled(parts: Parts) -> list[Case]:
     return [replace(case, split=part) for part, cases in parts.items() for case in cases]
 
 
-def _task(
-    recipe: Recipe, parts: Parts, segmenter: Segmenter, *, slides: WholeSlides | None, workers: int
-) -> Task:
-    def tiles(part: str) -> TileSource:
-        return lay_tiles(
-            parts[part], recipe.classes,
-            tiling=recipe.tiling, filters=recipe.filters, sampling=recipe.sampling,
-        )  # fmt: skip
+def _lay(recipe: Recipe, parts: Parts) -> _Laid:
+    """Cut the tiles of both parts; what is learned by it is learned from the training part."""
+    rules = Rules(recipe.classes, recipe.tiling, recipe.filters, recipe.sampling)
+    training = lay_tiles(
+        parts["train"], rules.classes,
+        tiling=rules.tiling, filters=rules.filters, sampling=rules.sampling,
+    )  # fmt: skip
+    filters, told = recipe.filters, dict[str, Any]()
+    if training.rails is not None:
+        filters = filters.model_copy(update={"rails": training.rails})
+        if recipe.tiling_on_slides.tile_px != recipe.tiling.tile_px:
+            log.warning(
+                "rails of %d px tiles will sift tiles of %d px on whole slides, which have other "
+                "entropies; make whole.tile_px equal to tiling.tile_px",
+                recipe.tiling.tile_px, recipe.tiling_on_slides.tile_px,
+            )  # fmt: skip
+    if training.rails is not None and training.rail_tiles:
+        learned = learned_rails(parts["train"], rules, training.rails, training.rail_tiles)
+        told["rails"] = learned.as_dict()
+        log.info("%s", learned)
+        if learned.jump:
+            log.warning(
+                "the entropies of %d px tiles spread much further than those of larger ones: they "
+                "may hold too little to be told apart; try a larger tiling.tile_px",
+                recipe.tiling.tile_px,
+            )
+    if training.balance:
+        told["balance"] = [asdict(one) for one in training.balance]
+    as_they_come = recipe.sampling.model_copy(update={"balance": "none", "tiles_per_class": None})
+    validation = lay_tiles(
+        parts["validation"], rules.classes,
+        tiling=rules.tiling, filters=filters, sampling=as_they_come,
+    )  # fmt: skip
+    return _Laid(training, validation, filters, told)
 
+
+def _task(
+    recipe: Recipe,
+    laid: _Laid,
+    segmenter: Segmenter,
+    *,
+    slides: WholeSlides | None,
+    workers: int,
+) -> Task:
     batch = recipe.schedule.batch
-    training = TrainingLoader(tiles("train"), batch, workers=workers, augment=recipe.augment)
-    validation, level = validation_tiles(recipe, tiles("validation"))
+    training = TrainingLoader(laid.training, batch, workers=workers, augment=recipe.augment)
+    validation, level = validation_tiles(recipe, laid.validation)
     return Task(
         segmenter, recipe.classes.names, recipe.loss, recipe.schedule, recipe.selection,
         training, validation, level, slides, recipe.post.threshold,
     )  # fmt: skip
 
 
-def _slides(recipe: Recipe, parts: Parts, run: Path, workers: int) -> WholeSlides | None:
+def _slides(
+    recipe: Recipe, parts: Parts, laid: _Laid, *, run: Path, threads: int
+) -> WholeSlides | None:
     """Return the validation slides, where whole slides decide."""
     if recipe.selection.level != "slides":
         return None
-    info = _info(recipe, parts, Progress())
+    info = _info(recipe, parts, laid, Progress())
     folder = run / ".validation"
     slides = WholeSlides(
-        parts["validation"], info, recipe.blend, folder=folder, threads=max(1, workers)
+        parts["validation"], info, recipe.blend, folder=folder, threads=max(1, threads)
     )
     slides.require_pixel_sizes(candidates(recipe.selection, recipe.post))
     return slides
 
 
-def _info(recipe: Recipe, parts: Parts, progress: Progress) -> BundleInfo:
+def _info(recipe: Recipe, parts: Parts, laid: _Laid, progress: Progress) -> BundleInfo:
     provenance: dict[str, Any] = {
         "recipe": recipe.name,
         "recipe_digest": digest(recipe),
@@ -209,6 +267,7 @@ def _info(recipe: Recipe, parts: Parts, progress: Progress) -> BundleInfo:
         "selection": evidence(recipe, progress.history),
         "cases": {part: len(cases) for part, cases in parts.items()},
         "patients": {part: len({case.patient for case in cases}) for part, cases in parts.items()},
+        **laid.told,
         "licence": recipe.licence,
         "trained": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": machine(),
@@ -225,7 +284,7 @@ def _info(recipe: Recipe, parts: Parts, progress: Progress) -> BundleInfo:
         model=named,
         classes=recipe.classes,
         tiling=recipe.tiling_on_slides,
-        filters=recipe.filters,
+        filters=laid.filters,
         use=dict(use),
         provenance=provenance,
     )
@@ -234,11 +293,16 @@ def _info(recipe: Recipe, parts: Parts, progress: Progress) -> BundleInfo:
 def _draw(run: Path, task: Task) -> None:
     """Show validation tiles with truth and the best epoch's prediction."""
     bundle = Bundle.load(run / "bundle", "cpu")
+    # The bundle's network is made for the tiles of whole slides, which may have another size.
+    own = copy.deepcopy(task.segmenter).cpu().eval()
+    own.load_state_dict(bundle.segmenter.state_dict())
+    bundle = replace(bundle, segmenter=own)
     some = list(islice(task.validation, max(1, SAMPLES // task.schedule.batch)))
     images = torch.cat([batch.images for batch in some])[:SAMPLES]
     labels = torch.cat([batch.labels for batch in some])[:SAMPLES]
     threshold = bundle.info.use["post"]["threshold"]
     found = classes_of(torch.from_numpy(bundle.predict(images.numpy())), threshold)
+    found = found.expand(labels.shape)  # a vote is its whole tile's
     plot_samples(
         list(images[..., :3].numpy()), list(labels.numpy()), list(found.numpy()),
         run / "samples.png", classes=bundle.info.classes,

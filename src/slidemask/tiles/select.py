@@ -1,15 +1,17 @@
-"""Choose the tiles of a grid by tissue, before any of them is read."""
+"""Choose the tiles of a grid: by tissue, before any of them is read, then by their pixels."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from slidemask.io.slide import Slide
-from slidemask.tiles.filters import Filters
+from slidemask.tiles.canvas import Canvas
+from slidemask.tiles.filters import Filters, judge_pixels, judge_tiles
 from slidemask.tiles.grid import Tile, TileGrid
+from slidemask.tiles.reading import read_tile
 from slidemask.tiles.tissue import TissueMask, find_tissue
 
 
@@ -41,7 +43,13 @@ class TileSet:
             yield self.grid[int(number)]
 
 
-def select(slide: Slide, grid: TileGrid, filters: Filters | None = None) -> TileSet:
+def select(
+    slide: Slide,
+    grid: TileGrid,
+    filters: Filters | None = None,
+    *,
+    tissue: TissueMask | None = None,
+) -> TileSet:
     """Keep the tiles that hold enough tissue; reads nothing but one small picture.
 
     The rules on pixels (`keep_pixels`) are for whoever reads the tiles.
@@ -53,14 +61,46 @@ def select(slide: Slide, grid: TileGrid, filters: Filters | None = None) -> Tile
         Laid over this slide.
     filters : Filters, optional
         With `tissue` None every tile is kept.
+    tissue : TissueMask, optional
+        What `find_tissue` found with these filters, where it is known already.
     """
     filters = filters or Filters()
     if filters.tissue is None:
         return TileSet(grid, np.ones(grid.shape, bool))
-    tissue = find_tissue(slide, filters.tissue)
+    tissue = tissue or find_tissue(slide, filters.tissue)
     share = tissue_shares(tissue, grid)
     kept = (share > 0) & (share >= filters.min_tissue_share)
     return TileSet(grid, kept, {"tissue_share": share.astype(np.float32)}, tissue)
+
+
+def judge(slide: Slide, tiles: TileSet, filters: Filters) -> TileSet:
+    """Drop the tiles that fail a rule on pixels, but for the rails, and note the others' entropy.
+
+    Pixels are read only where there are such rules. Then tiles that cover much of the slide are
+    judged all at once, by bands of it, and a few tiles one by one.
+
+    Returns
+    -------
+    TileSet
+        With a column "entropy", bits, NaN of dropped tiles, where the filters ask for rails.
+    """
+    if not filters.reads_pixels:
+        return tiles
+    grid, kept = tiles.grid, tiles.kept
+    bits = np.full(grid.shape, np.nan)
+    if len(tiles) * grid.tile**2 < grid.canvas.width * grid.canvas.height:
+        kept = kept.copy()
+        for tile in tiles:
+            place = tile.row, tile.column
+            pixels = read_tile(slide, tile.box, grid.downsample)
+            kept[place], bits[place] = judge_pixels(pixels, filters)
+    else:
+        passing, bits = judge_tiles(Canvas(slide, grid), filters)
+        kept = kept & passing
+    columns = tiles.columns
+    if filters.rails is not None:
+        columns = columns | {"entropy": np.where(kept, bits, np.nan)}
+    return replace(tiles, kept=kept, columns=columns)
 
 
 def tissue_shares(tissue: TissueMask, grid: TileGrid) -> NDArray[np.float64]:

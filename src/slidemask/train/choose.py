@@ -2,6 +2,9 @@
 
 Every figure's name says its level first ("tiles", "positive tiles", "whole slides"), then what it
 is, then of what it is the average. All are means over the foreground classes.
+
+Where `selection.min_recall` is given, what misses too much is never chosen, however good its
+figure, as long as there is anything else.
 """
 
 import math
@@ -34,47 +37,59 @@ def figures_of(counts: Sequence[Confusion]) -> dict[str, float]:
     """Return every figure in both averages, from each slide's counts.
 
     A figure that is not defined is left out of its mean: Dice of a class that is in neither truth
-    nor prediction, precision of what was never predicted. Of the coefficient of Matthews only
-    truth decides that (see `defined`). Where nothing is defined the mean is 0, so that an empty
-    epoch is never better than another.
+    nor prediction, precision of what was never predicted. Where nothing is defined the mean is 0,
+    so that an empty epoch is never better than another.
 
     Returns
     -------
     dict
         "<figure> pooled" from the counts of all slides, "<figure> slides" as the mean of each
-        slide's own figure.
+        slide's own figure; both by class, then as the mean of the foreground classes.
     """
     pooled = sum(counts[1:], start=counts[0])
     result: dict[str, float] = {}
     for figure in FIGURES:
-        result[f"{figure} pooled"] = _mean(defined(pooled, figure))
-        result[f"{figure} slides"] = _mean(np.array([defined(count, figure) for count in counts]))
+        of_slides = np.array([getattr(count, figure)[1:] for count in counts])
+        by_class = [_mean(values) for values in of_slides.T if not np.isnan(values).all()]
+        result[f"{figure} pooled"] = _mean(getattr(pooled, figure)[1:])
+        result[f"{figure} slides"] = _mean(np.array(by_class))
     return result
-
-
-def defined(count: Confusion, figure: str) -> np.ndarray:
-    """Return (K,) values of the foreground classes, NaN where there is nothing to judge.
-
-    The coefficient of Matthews has no value either where all or nothing was predicted. It is 0
-    there, as of chance, as long as the truth holds both the class and something else: otherwise
-    the slides on which a network finds nothing would be left out, and the network be the better
-    for it.
-
-    >>> count = Confusion(np.array([[90, 0], [10, 0]]))
-    >>> count.mcc[1:], defined(count, "mcc")
-    (array([nan]), array([0.]))
-    """
-    values = getattr(count, figure)[1:].copy()
-    if figure == "mcc":
-        tp, fp, fn, tn = (part[1:] for part in count.one_vs_rest())
-        values[np.isnan(values) & (tp + fn > 0) & (fp + tn > 0)] = 0.0
-    return values
 
 
 def column(selection: Selection) -> str:
     """Return the name of the figure that decides."""
-    level = WHOLE if selection.level == "slides" else selection.level
-    return f"{level} {selection.figure} {selection.average}"
+    return name_on(level_of(selection), selection)
+
+
+def level_of(selection: Selection) -> str:
+    """Return the level that decides, as figures' names say it."""
+    return WHOLE if selection.level == "slides" else selection.level
+
+
+def rank(value: float, recall: float, selection: Selection) -> tuple[bool, float, float]:
+    """Return what is compared: the figure of what finds enough, above recall of what does not.
+
+    A value that is no number never wins.
+
+    >>> strict = Selection(min_recall=0.9)
+    >>> rank(0.5, 0.9, strict) > rank(0.8, 0.89, strict) > rank(0.9, 0.4, strict)
+    True
+    >>> rank(0.5, 0.9, Selection()) > rank(0.8, 0.89, Selection())
+    False
+    """
+    value, recall = (-math.inf if math.isnan(one) else one for one in (value, recall))
+    if selection.min_recall is None:
+        return True, value, 0.0
+    if recall >= selection.min_recall:
+        return True, value, recall
+    return False, recall, value
+
+
+def rank_of(row: Row, selection: Selection, level: str | None = None) -> tuple[bool, float, float]:
+    """Return what is compared of an epoch: at the level that decides, unless said otherwise."""
+    level = level or level_of(selection)
+    recall = row.get(f"{level} recall {selection.average}", math.nan)
+    return rank(row.get(name_on(level, selection), math.nan), recall, selection)
 
 
 def judge(histograms: Sequence[Histogram], selection: Selection, own: float) -> dict[str, float]:
@@ -92,29 +107,48 @@ def judge(histograms: Sequence[Histogram], selection: Selection, own: float) -> 
     Returns
     -------
     dict
-        "whole slides ..." figures, THRESHOLD, LEFT_OUT, and the figure that decides at each
+        "whole slides ..." figures, THRESHOLD, LEFT_OUT, and the figures that decide at each
         threshold, the recipe's own included.
     """
-    decisive = f"{selection.figure} {selection.average}"
     at: dict[float, list[Confusion]] = {
         threshold: [histogram.confusion_at(threshold) for histogram in histograms]
         for threshold in sorted({*selection.thresholds, own})
     }
     figures = {threshold: figures_of(counts) for threshold, counts in at.items()}
     ways = nearest_first(selection.thresholds, own)
-    best = max(ways, key=lambda threshold: figures[threshold][decisive])  # the first of equals
-    left_out = sum(bool(np.isnan(defined(count, selection.figure)).all()) for count in at[best])
+    best = ways[best_of([figures[threshold] for threshold in ways], selection)]
+    left_out = sum(bool(np.isnan(getattr(count, selection.figure)[1:]).all()) for count in at[best])
     return {
         **{f"{WHOLE} {name}": value for name, value in figures[best].items()},
         THRESHOLD: best,
         LEFT_OUT: left_out,
-        **{at_threshold(selection, t): figures[t][decisive] for t in figures},
+        **{
+            f"{WHOLE} {name} at {threshold:g}": figures[threshold][name]
+            for name in deciding(selection)
+            for threshold in figures
+        },
     }
 
 
+def deciding(selection: Selection) -> tuple[str, ...]:
+    """Return the names, without their level, of the figures that decide.
+
+    >>> deciding(Selection(figure="iou")), deciding(Selection(figure="iou", min_recall=0.9))
+    (('iou slides',), ('iou slides', 'recall slides'))
+    """
+    recall = () if selection.min_recall is None else (f"recall {selection.average}",)
+    return (f"{selection.figure} {selection.average}", *recall)
+
+
 def at_threshold(selection: Selection, threshold: float) -> str:
-    """Return the name of the figure that decides, at one threshold."""
-    return f"{WHOLE} {selection.figure} {selection.average} at {threshold:g}"
+    """Return the name of the figure that is compared, at one threshold."""
+    return f"{name_on(WHOLE, selection)} at {threshold:g}"
+
+
+def figures_at(row: Row, selection: Selection, threshold: float) -> dict[str, float]:
+    """Return the figures that decide, of whole slides at one threshold, without their level."""
+    names = deciding(selection)
+    return {name: row[f"{WHOLE} {name} at {threshold:g}"] for name in names}
 
 
 @dataclass(frozen=True)
@@ -129,6 +163,8 @@ class Choice:
     value : float
         The figure there, before cleaning.
     threshold : float
+    recall, min_recall : float, optional
+        Recall there, and what was asked for, where it was.
     tiles : str, optional
         The level of tiles that was looked at beside whole slides.
     tiles_epoch : int, optional
@@ -145,6 +181,8 @@ class Choice:
     epoch: int
     value: float
     threshold: float
+    recall: float | None = None
+    min_recall: float | None = None
     tiles: str | None = None
     tiles_epoch: int | None = None
     tiles_threshold: float | None = None
@@ -156,6 +194,8 @@ class Choice:
             f"By {self.level}: epoch {self.epoch}, threshold {self.threshold:g}, "
             f"{self.figure} {self.value:.4f} ({mean})."
         )
+        if self.min_recall is not None and self.recall is not None:
+            text = f"{text} {_on_recall(self.recall, self.min_recall)}"
         if self.tiles is None:
             return text
         return (
@@ -185,19 +225,22 @@ def choice_of(history: Sequence[Row], selection: Selection, own: float) -> Choic
     rows = [row for row in history if name in row]
     if not rows:
         return None
-    best = max(rows, key=lambda row: row[name])  # the first of equals
+    best = max(rows, key=lambda row: rank_of(row, selection))  # the first of equals
+    asked = selection.min_recall
     choice = Choice(
-        name.removesuffix(f" {selection.figure} {selection.average}"),
+        level_of(selection),
         selection.figure,
         selection.average,
         int(best["epoch"]),
         best[name],
         best.get(THRESHOLD, own),
+        None if asked is None else best[f"{level_of(selection)} recall {selection.average}"],
+        asked,
     )
     level = next((level for level in (POSITIVES, TILES) if name_on(level, selection) in best), None)
     if selection.level != "slides" or level is None:
         return choice
-    other = max(rows, key=lambda row: row[name_on(level, selection)])
+    other = max(rows, key=lambda row: rank_of(row, selection, level))
     return replace(
         choice,
         tiles=level,
@@ -237,9 +280,25 @@ def nearest_first(thresholds: Iterable[float], own: float) -> list[float]:
     return sorted(set(thresholds), key=lambda t: (round(abs(t - own), 9), t))
 
 
-def best_of(table: Iterable[tuple[Post, float]]) -> tuple[Post, float]:
-    """Return the first of those with the highest figure; one that is no number never wins."""
-    return max(table, key=lambda row: -math.inf if math.isnan(row[1]) else row[1])
+def best_of(ways: Sequence[Row], selection: Selection) -> int:
+    """Return the place of the first of the best ways.
+
+    Parameters
+    ----------
+    ways : sequence of mapping
+        The figures of each, as `figures_of` names them.
+    selection : Selection
+        How they are compared.
+    """
+    figure, recall = f"{selection.figure} {selection.average}", f"recall {selection.average}"
+    ranks = [rank(way[figure], way.get(recall, math.nan), selection) for way in ways]
+    return ranks.index(max(ranks))
+
+
+def _on_recall(recall: float, asked: float) -> str:
+    if recall >= asked:
+        return f"Its recall is {recall:.4f}, and at least {asked:g} was asked for."
+    return f"None reaches the recall of {asked:g} asked for, so the highest, {recall:.4f}, decides."
 
 
 def _mean(values: np.ndarray) -> float:

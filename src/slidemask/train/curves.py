@@ -82,7 +82,7 @@ def plot_samples(
     ----------
     images : sequence of (H, W, 3) uint8
     truths, predictions : sequence of (H, W) uint8
-        Truth may hold 255, unknown.
+        Truth may hold 255, unknown. (1, 1): one class for the whole tile.
     path : Path
         A .png file.
     classes : ClassMap
@@ -185,7 +185,8 @@ def _mark_best(axis: Axes, epoch: int, *, labelled: bool) -> None:
 def _draw_sample(
     axes: Iterable[Axes], sample: tuple[Rgb, Labels, Labels], classes: ClassMap
 ) -> None:
-    image, truth, predicted = sample
+    image, *labels = sample
+    truth, predicted = (np.broadcast_to(one, image.shape[:2]) for one in labels)
     width = max(1, round(max(image.shape) / 130))  # a tile is shown some 270 px wide
     pictures = (
         overlay(image, truth, classes, line_px=width),

@@ -16,11 +16,12 @@ from torch.optim import SGD, Adam, AdamW, Optimizer
 from slidemask.base.errors import TrainingError
 from slidemask.base.progress import duration, track
 from slidemask.data.loader import TrainingLoader, ValidationLoader
+from slidemask.models.bundle import save_weights
 from slidemask.models.devices import number_type
 from slidemask.models.losses import LossSpec, loss
 from slidemask.models.segmenter import Segmenter
 from slidemask.train.checkpoint import Progress, load_checkpoint, save_checkpoint
-from slidemask.train.choose import WHOLE, column, judge
+from slidemask.train.choose import WHOLE, column, judge, rank_of
 from slidemask.train.history import History
 from slidemask.train.schedule import Schedule, Selection
 from slidemask.train.validation import validate
@@ -28,6 +29,8 @@ from slidemask.train.wholeslides import WholeSlides
 
 TileLevel = Literal["tiles", "positive tiles"]
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
+EPOCHS = "epochs"
+"""Folder of every epoch's weights, where they are kept."""
 log = logging.getLogger(__name__)
 
 
@@ -108,6 +111,7 @@ def fit(
     progress = load_checkpoint(last, task.segmenter, optimiser) if last.exists() else Progress()
     model, fabric_optimiser = fabric.setup(task.segmenter, optimiser)
     history = History(run, progress.history)
+    log.info("%s trainable parameters", f"{task.segmenter.parameters_count:,}")
     try:
         while not is_finished(progress, task.schedule, task.selection):
             epoch = progress.epoch + 1
@@ -118,6 +122,8 @@ def fit(
             history.add(figures)
             if better:  # before the checkpoint: stopped in between, the epoch is done again
                 on_best(progress)
+            if task.schedule.keep_epochs:
+                save_weights(run / EPOCHS / f"{epoch:03d}.safetensors", task.segmenter)
             save_checkpoint(last, task.segmenter, optimiser, progress)
     except KeyboardInterrupt:
         log.warning("Stopped after epoch %d; the same command goes on from there.", progress.epoch)
@@ -140,7 +146,8 @@ def _learn(
         for group in optimiser.param_groups:
             group["lr"] = rate
         logits = model(tiles)
-        value = loss(task.loss, logits, task.segmenter.probabilities(logits), labels)
+        truth = task.segmenter.targets(labels)
+        value = loss(task.loss, logits, task.segmenter.probabilities(logits), truth)
         fabric.backward(value / _together(step, steps, schedule.accumulate))
         if (step + 1) % schedule.accumulate == 0 or step + 1 == steps:
             if schedule.clip:
@@ -190,10 +197,11 @@ def _validate(fabric: Fabric, task: Task, epoch: int) -> dict[str, float]:
 
 def _advance(progress: Progress, figures: dict[str, float], selection: Selection) -> bool:
     """Count the epoch; say whether it is the best so far of those that can be judged."""
-    value = figures.get(column(selection), -math.inf)
+    value = figures.get(column(selection), math.nan)
+    best = progress.best_epoch and progress.history[progress.best_epoch - 1]
     progress.epoch += 1
     progress.history.append(figures)
-    if not value > progress.best:
+    if math.isnan(value) or (best and rank_of(figures, selection) <= rank_of(best, selection)):
         return False
     progress.best, progress.best_epoch = value, progress.epoch
     return True

@@ -40,6 +40,9 @@ class Schedule(Settings):
         Auto: bf16 where the processor or GPU computes in it, else fp32.
     seed : int
         Of weights, order and augmentation.
+    keep_epochs : bool
+        Every epoch's weights stay in the run's folder, as epochs/001.safetensors and so on. Any
+        of them may take the place of `weights.safetensors` in a copy of the run's bundle.
     """
 
     epochs: int = Field(default=60, ge=1)
@@ -55,6 +58,7 @@ class Schedule(Settings):
     early_stop_epochs: int = Field(default=0, ge=0)
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     seed: int = Field(default=0, ge=0)
+    keep_epochs: bool = False
 
     def rate_at(self, progress_epochs: float) -> float:
         """Return the learning rate after so many epochs: a pure function, so resuming is exact.
@@ -94,9 +98,12 @@ class Selection(Settings):
         as is usual in publications. Where tiles decide, the recipe's own threshold and
         post-processing stay.
     figure : {"dice", "iou", "mcc"}
-        What is compared, mean over foreground classes.
+        What is compared, mean over foreground classes; "iou" is Jaccard's index.
     average : {"slides", "pooled"}
         Mean of each slide's own figure, or one figure from pooled counts.
+    min_recall : float, optional
+        Only epochs, thresholds and ways of cleaning whose recall (at the level and of the average
+        that decide) reaches this are compared; where none does, the highest recall decides.
     thresholds : tuple of float
         Among which the threshold is chosen, at each epoch.
     min_areas_um2, fill_holes_um2 : tuple of float
@@ -109,6 +116,7 @@ class Selection(Settings):
     level: Literal["slides", "tiles", "positive tiles"] = "slides"
     figure: Literal["dice", "iou", "mcc"] = "dice"
     average: Literal["slides", "pooled"] = "slides"
+    min_recall: float | None = Field(default=None, ge=0, le=1)
     thresholds: tuple[Share, ...] = Field(
         default=(0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9), min_length=1
     )

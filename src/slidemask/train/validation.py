@@ -23,6 +23,8 @@ def validate(
 ) -> dict[str, float]:
     """Score a network on tiles, in evaluation mode; it is left in that mode.
 
+    Pixels are counted, or tiles where the network says one class for each.
+
     Each tile stands alone: neither its surroundings nor what lies between the tiles count.
 
     Returns
@@ -37,7 +39,8 @@ def validate(
         with fabric.autocast():
             logits = segmenter(fabric.to_device(tiles))
         predicted = classes_of(segmenter.probabilities(logits), threshold).cpu().numpy()
-        for slide, truth, found in zip(slides, labels.numpy(), predicted, strict=True):
+        truths = segmenter.targets(labels).numpy()
+        for slide, truth, found in zip(slides, truths, predicted, strict=True):
             count = Confusion.of(truth, found, len(names))
             counts[slide] = counts[slide] + count if slide in counts else count
     if not counts:

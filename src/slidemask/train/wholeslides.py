@@ -3,6 +3,7 @@
 import logging
 import shutil
 from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -26,6 +27,8 @@ from slidemask.models.bundle import Bundle, BundleInfo
 from slidemask.models.segmenter import Segmenter
 from slidemask.post.clean import LabelBands, Post, clean, labels_of
 from slidemask.post.ink import without_ink
+from slidemask.tiles.canvas import Canvas
+from slidemask.tiles.filters import Filters, keep_tiles
 from slidemask.tiles.grid import lay_grid
 from slidemask.tiles.select import TileSet, select
 
@@ -36,7 +39,8 @@ log = logging.getLogger(__name__)
 class WholeSlides:
     """Slides with truth, and how they are segmented.
 
-    One slide's prediction is on disk at a time; truth and tissue are looked up once.
+    One slide's prediction is on disk at a time; truth and tissue are looked up once, and for a
+    network that votes which tiles its filters keep.
 
     Parameters
     ----------
@@ -100,21 +104,22 @@ class WholeSlides:
         return [list(counts) for counts in zip(*each, strict=True)]
 
     def require_pixel_sizes(self, posts: Sequence[Post]) -> None:
-        """Make sure that areas in µm² can be told in pixels, before days are spent on training.
+        """Make sure that lengths in µm can be told in pixels, before days are spent on training.
 
         Raises
         ------
         SettingsError
-            If an area is asked for and a slide has no pixel size.
+            If one is asked for, or an area, and a slide has no pixel size.
         """
-        asking = any(post.min_area_um2 or post.fill_holes_um2 for post in posts)
+        asking = any(post.micrometres for post in posts)
         for number in range(len(self)) if asking else ():
             if self._shelf.get(number).slide.mpp is None:
                 raise SettingsError(
                     f"{self._cases[number].slide} has no pixel size, but parts or holes below an "
-                    "area in µm² are to be cleaned away on whole slides. Fill the cohort's `mpp` "
-                    "column, or set post.min_area_um2, post.fill_holes_um2 and their candidates "
-                    "under `selection` to 0."
+                    "area in µm² are to be cleaned away on whole slides, or edges smoothed by a "
+                    "length in µm. Fill the cohort's `mpp` column, or set post.min_area_um2, "
+                    "post.fill_holes_um2, their candidates under `selection` and post.smooth_um "
+                    "to 0."
                 )
 
     def close(self) -> None:
@@ -129,7 +134,7 @@ class WholeSlides:
             for number in range(len(self)):
                 opened = self._shelf.get(number)
                 tiles = self._tiles_of(number, opened.slide)
-                job = Job(opened.slide, tiles, bundle, self._blend)
+                job = Job(opened.slide, tiles, self._judged(bundle), self._blend)
                 place = self._folder / str(number)
                 yield look(opened, tiles, predict(job, place, Stages(), threads=self._threads))
                 shutil.rmtree(place)
@@ -142,7 +147,19 @@ class WholeSlides:
             self._tiles[number] = select(slide, grid, self._info.filters)
             if not len(self._tiles[number]):
                 log.warning("%s: no tissue was found, so nothing is found on it", slide.id)
+            if self._info.model.votes:
+                tiles, canvas = self._tiles[number], Canvas(slide, grid)
+                kept = tiles.kept & keep_tiles(canvas, self._info.filters)
+                self._tiles[number] = replace(tiles, kept=kept)
         return self._tiles[number]
+
+    def _judged(self, bundle: Bundle) -> Bundle:
+        """Return the bundle without the rules on pixels, where tiles have been judged by them."""
+        if not self._info.model.votes:
+            return bundle
+        rules = self._info.filters
+        on_tissue = Filters(tissue=rules.tissue, min_tissue_share=rules.min_tissue_share)
+        return replace(bundle, info=bundle.info.model_copy(update={"filters": on_tissue}))
 
     def _histogram(self, opened: OpenCase, tiles: TileSet, prediction: Prediction) -> Histogram:
         downsample = prediction.downsample
