@@ -15,8 +15,12 @@ import pytest
 
 from journey import disc_cases
 from slidemask.base.errors import TrainingError
-from slidemask.data.cohort import write_cohort
-from slidemask.recipes.study import row, sweep
+from slidemask.data.cohort import read_cohort, write_cohort
+from slidemask.evaluate.figures import find
+from slidemask.evaluate.scorefiles import read_scores
+from slidemask.models.bundle import Bundle
+from slidemask.recipes.results import read_summary
+from slidemask.recipes.study import crossfold, row, sweep
 from slidemask.recipes.study.process import in_own_process
 
 RECIPE = """
@@ -65,7 +69,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Spare the seconds that each process takes to import torch."""
-    for module in (row, sweep):
+    for module in (row, sweep, crossfold):
         monkeypatch.setattr(module, "in_own_process", lambda work, argument: work(argument))
 
 
@@ -119,6 +123,94 @@ def test_a_row_that_fails_is_named_and_the_rest_is_done(
     told = json.loads((tmp_path / "study.json").read_text(encoding="utf-8"))
     assert list(told["failures"]) == ["broken 10x"]
     assert [row["row"] for row in told["rows"]] == ["10x"]
+
+
+@pytest.mark.usefixtures("in_this_process")
+def test_recipes_are_compared_by_iou_with_their_parameters(
+    slidemask: Command, folder: Path, tmp_path: Path
+) -> None:
+    """The parameters are counted by hand, convolution by convolution and norm by norm."""
+    small = folder / "small.toml"
+    small.write_text(RECIPE.replace("width = 2", "width = 1"), encoding="utf-8")
+    given = options(folder, tmp_path)
+    done = slidemask("study", "recipes", given[0], small, *given[1:])
+    assert done.code == 0, done.err
+    told = json.loads((tmp_path / "study.json").read_text(encoding="utf-8"))
+    assert [row["row"] for row in told["rows"]] == ["discs", "small"]
+    for line, width in zip(told["rows"], (2, 1), strict=True):
+        bundle = Bundle.load(tmp_path / line["row"] / "run", "cpu")
+        weights = sum(p.numel() for p in bundle.segmenter.parameters())
+        assert line["training parameters"] == weights == parameters_of_unet(width)
+        assert line["slides labelled right"] + line["slides left empty"] == 1
+    assert "highest slide-level IoU" in told["verdict"]["reason"][0]
+    assert "Side by side" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.usefixtures("in_this_process")
+def test_folds_are_by_patient_and_leave_the_test_part_out(
+    slidemask: Command, folder: Path, tmp_path: Path
+) -> None:
+    """The mean is that of the folds' own scores.json; a second call trains nothing again."""
+    given = [*options(folder, tmp_path), "--k", 2, "--pooled"]
+    done = slidemask("study", "folds", *given)
+    assert done.code == 0, done.err
+    told = json.loads((tmp_path / "study.json").read_text(encoding="utf-8"))
+    learnt = [fold["validation"]["patients"] for fold in told["folds"][:2]]
+    assert "validation" not in told["folds"][2]
+    assert sorted(map(tuple, learnt)) == [("p0",), ("p1",)]
+    assert [fold["test"]["patients"] for fold in told["folds"]] == [["p2"]] * 3
+    ious = []
+    for number in (1, 2):
+        run = tmp_path / f"fold {number}" / "run"
+        stated = {case.patient: case.split for case in read_cohort(run / "cohort.csv")}
+        assert stated[learnt[number - 1][0]] == "validation"
+        assert stated["p2"] == "test"
+        figures = read_scores(tmp_path / f"fold {number}" / "test" / "scores" / "scores.json")
+        ious.append(find(figures.figures, "iou", "pooled", "gland").value)
+    rows = {row["row"]: row for row in told["tables"][0]["rows"]}
+    assert rows["mean"]["test"]["iou"] == pytest.approx(sum(ious) / 2)
+    assert rows["standard deviation"]["test"]["iou"] == pytest.approx(
+        abs(ious[0] - ious[1]) / 2**0.5
+    )
+    together = read_summary(tmp_path / "together" / "p2")
+    for number in (1, 2):
+        digest = Bundle.load(tmp_path / f"fold {number}" / "run", "cpu").digest
+        assert digest in json.dumps(together)
+    weights = tmp_path / "fold 1" / "run" / "bundle" / "weights.safetensors"
+    before = weights.stat().st_mtime_ns
+    assert slidemask("study", "folds", *given).code == 0
+    assert weights.stat().st_mtime_ns == before
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "gland, pooled" in page
+    assert "<script" not in page
+
+
+@pytest.mark.usefixtures("in_this_process")
+def test_maps_of_one_model_are_scored_and_the_best_is_said(
+    slidemask: Command, folder: Path, tmp_path: Path, model: Path
+) -> None:
+    given = [model, "--cohort", folder / "cohort.csv", "--out", tmp_path / "out", "--device", "cpu"]
+    done = slidemask("study", "maps", *given, "--smooth", "0,9", "--shrink", "0,0.1")
+    assert done.code == 0, done.err
+    assert "Best of 4: as trained; smooth 0 px, shrink 0 (iou 1.000" in done.out
+    lines = table(tmp_path / "out")
+    assert [(line["smooth"], line["shrink"]) for line in lines] == [
+        (smooth, shrink) for smooth in ("0.0", "9.0") for shrink in ("0.0", "0.1")
+    ]
+    assert float(lines[1]["pooled, recall"]) < float(lines[0]["pooled, recall"]) == 1
+    assert slidemask("study", "maps", *given, "--rails", "on").code == 2
+    done = slidemask("study", "maps", *given, "--set", "post.treshold=1")
+    assert done.code == 2
+    assert "did you mean 'threshold'" in done.err
+
+
+def parameters_of_unet(width: int) -> int:
+    """One step down: two convolutions with norms above, two below, one up, two more, the last."""
+    w = width
+    above = (27 * w + 2 * w) + (9 * w * w + 2 * w)
+    below = (18 * w * w + 4 * w) + (36 * w * w + 4 * w)
+    up = (8 * w * w + w) + (18 * w * w + 2 * w) + (9 * w * w + 2 * w)
+    return above + below + up + (2 * w + 2)
 
 
 @pytest.mark.usefixtures("in_this_process")

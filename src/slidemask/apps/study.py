@@ -1,4 +1,4 @@
-"""Commands that compare many trainings: study sweep, magnification, tile-size."""
+"""Commands that compare many trainings: sweeps, sizes, folds, maps, recipes."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -146,6 +146,135 @@ def tile_size(
     _compare(steps, out, about, rails)
 
 
+@app.command("recipes")
+def recipes(
+    names: Annotated[
+        list[str], typer.Argument(metavar="RECIPE…", help="Paths, or names of shipped ones.")
+    ],
+    cohort: Cohort,
+    out: Out,
+    device: Device = "auto",
+    workers: Workers = 2,
+    changes: Changes = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Train several recipes on one cohort: parameters, time and scores side by side, IoU first.
+
+    The same command goes on after a stop.
+    """
+    from slidemask.data.cohort import read_cohort
+    from slidemask.recipes.study.comparison import compare_rows, placed
+    from slidemask.recipes.study.row import Means
+    from slidemask.recipes.study.several import require_one_test, rows_of_recipes
+
+    rows, cases = rows_of_recipes(names, changes or ()), read_cohort(cohort)
+    require_one_test(rows, cases)
+    rows = placed(rows, cases, out, Means(device, workers, overwrite))
+    about = {"title": "Recipes compared", "recipes": ", ".join(names), "cohort": str(cohort)}
+    _compare(compare_rows(rows, "iou"), out, about)
+
+
+@app.command("folds")
+def folds(
+    recipe: Recipe,
+    cohort: Cohort,
+    out: Out,
+    k: Annotated[int, typer.Option("--k", min=2, help="How many folds.")] = 3,
+    pooled: Annotated[
+        bool, typer.Option("--pooled", help="Also all folds' models together, on the test slides.")
+    ] = False,
+    device: Device = "auto",
+    workers: Workers = 2,
+    changes: Changes = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Train on k folds by patient; score each on its validation slides and on the test slides.
+
+    The test part stays out of all folds. The same command goes on after a stop.
+    """
+    from slidemask.data.cohort import read_cohort
+    from slidemask.recipes.recipe import load_recipe
+    from slidemask.recipes.study.crossfold import do_folds, rows_of_folds
+    from slidemask.recipes.study.foldwriting import in_words, write_folds
+    from slidemask.recipes.study.row import Means
+
+    means = Means(device, workers, overwrite)
+    loaded = load_recipe(recipe, changes or ())
+    rows = rows_of_folds(loaded, read_cohort(cohort), out, k=k, means=means)
+    about = {"recipe": recipe, "cohort": str(cohort), "folds": str(k)}
+    done, failures = [], {}
+    with _stoppable():
+        for said, done, failures in do_folds(rows, pooled=pooled):
+            typer.echo(said)
+            write_folds(out, done, failures, about)
+    typer.echo("\n".join(["", *in_words(done)]))
+    _say_where(out)
+    if failures:
+        raise typer.Exit(1)
+
+
+@app.command("maps")
+def maps(
+    model: Annotated[str, typer.Argument(help="Run folder, bundle folder or zip, shipped model.")],
+    cohort: Cohort,
+    out: Out,
+    smooth: Annotated[str, typer.Option(help="Radii of the smoothing disc.")] = "0,50,100,150",
+    shrink: Annotated[str, typer.Option(help="Shares by which parts shrink.")] = "0,0.05,0.1",
+    unit: Annotated[str, typer.Option(help="Of the radii: px of the canvas, or um.")] = "px",
+    rails: Annotated[
+        str | None, typer.Option(help="on,off: with and without the model's entropy rails.")
+    ] = None,
+    combine: Annotated[
+        str | None, typer.Option(help="How tiles vote together: mean,max,median,union.")
+    ] = None,
+    dominant: Annotated[
+        str | None, typer.Option(help="on,off: draw only the class of most positive tiles.")
+    ] = None,
+    split: Annotated[
+        str, typer.Option(help="Which slides: test, validation, train, all.")
+    ] = "test",
+    device: Device = "auto",
+    workers: Workers = 2,
+    changes: Changes = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Score one model's maps in several ways; smoothing and shrinking need no network.
+
+    Probabilities are kept in OUT. The same command goes on after a stop, and does only what is
+    new when values are added.
+    """
+    from slidemask.base.files import output_folder
+    from slidemask.data.cohort import read_cohort
+    from slidemask.models.bundle import Bundle
+    from slidemask.recipes.study.maps import MapJob, cases_of_part, study_maps
+    from slidemask.recipes.study.mapsettings import parse_edges, parse_map_settings, require_maps
+    from slidemask.recipes.study.mapwriting import write_maps
+    from slidemask.recipes.study.row import Means
+
+    edges, cases = parse_edges(smooth, shrink, unit), cases_of_part(read_cohort(cohort), split)
+    bundle, means = Bundle.load(model, "cpu"), Means(device, workers, overwrite)
+    asked = tuple(changes or ())
+    settings = parse_map_settings(bundle, rails=rails, combine=combine, dominant=dominant)
+    require_maps(bundle, edges, [(*asked, *setting.changes) for setting in settings])
+    output_folder(out)
+    jobs = [
+        MapJob(model, setting, tuple(edges), cases, out / setting.label, asked, means)
+        for setting in settings
+    ]
+    about = {"model": model, "cohort": str(cohort), "slides": f"{len(cases)}, {split}"}
+    best, rows, failures = None, [], {}
+    with _stoppable():
+        for said, rows, failures in study_maps(jobs):
+            typer.echo(said)
+            best = write_maps(out, rows, failures, about)
+    if best:
+        figures = ", ".join(f"{k} {v:.3f}" for k, v in best.figures["pooled"].items())
+        typer.echo(f"\nBest of {len(rows)}: {best.row.label} ({figures}, pooled)")
+    _say_where(out)
+    if failures:
+        raise typer.Exit(1)
+
+
 def _compare(
     steps: "Iterator[tuple[str, Compared]]",
     out: Path,
@@ -163,7 +292,7 @@ def _compare(
             write_comparison(out, study, about, rails or ())
     if study and study.verdict:
         typer.echo(f"\nRecommended: {study.verdict.chosen}. {' '.join(study.verdict.reason)}")
-    typer.echo(f"{out / 'report.html'}\n{out / 'study.csv'}\n{CAUTION}")
+    _say_where(out)
     if study and study.failures:
         raise typer.Exit(1)
 
@@ -200,4 +329,8 @@ def _say(choice: "Choice | None", out: Path) -> None:
         )
         if choice.kept:
             typer.echo(f"Best model: {choice.kept[0].trial.row.run}")
+    _say_where(out)
+
+
+def _say_where(out: Path) -> None:
     typer.echo(f"{out / 'report.html'}\n{out / 'study.csv'}\n{CAUTION}")

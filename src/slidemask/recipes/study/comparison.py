@@ -8,6 +8,7 @@ from pathlib import Path
 from slidemask.base.errors import SlidemaskError
 from slidemask.base.files import output_folder
 from slidemask.data.case import Case
+from slidemask.evaluate.figures import LABELS
 from slidemask.recipes.study.row import Means, Measured, Row, measure, require_test
 from slidemask.recipes.study.scores import contender, lead
 from slidemask.recipes.study.verdict import Gap, Verdict, best_of, decide
@@ -29,12 +30,15 @@ class Compared:
         By how much the best row leads each other one.
     verdict : Verdict, optional
         None where nothing could be compared.
+    decides : str
+        The figure that rows are compared by.
     """
 
     rows: tuple[Measured, ...]
     failures: dict[str, str]
     gaps: dict[str, Gap]
     verdict: Verdict | None
+    decides: str = "mcc"
 
 
 def placed(rows: Sequence[Row], cases: Sequence[Case], out: Path, means: Means) -> list[Row]:
@@ -44,8 +48,14 @@ def placed(rows: Sequence[Row], cases: Sequence[Case], out: Path, means: Means) 
     return [replace(row, folder=out / row.folder, cases=tuple(cases), means=means) for row in rows]
 
 
-def compare_rows(rows: Sequence[Row]) -> Iterator[tuple[str, Compared]]:
+def compare_rows(rows: Sequence[Row], decides: str = "mcc") -> Iterator[tuple[str, Compared]]:
     """Do one row after the other, and compare what is there after each.
+
+    Parameters
+    ----------
+    rows : sequence of Row
+    decides : {"mcc", "iou"}
+        The figure of the slide level that they are compared by.
 
     Yields
     ------
@@ -66,19 +76,20 @@ def compare_rows(rows: Sequence[Row]) -> Iterator[tuple[str, Compared]]:
             log.debug("%s failed", row.label, exc_info=True)
             failures[row.label] = f"{type(error).__name__}: {error}"
             said = f"{row.label}: FAILED: {failures[row.label]}"
-        yield said, compared(done, failures)
+        yield said, compared(done, failures, decides)
 
 
-def compared(rows: Sequence[Measured], failures: dict[str, str]) -> Compared:
+def compared(rows: Sequence[Measured], failures: dict[str, str], decides: str = "mcc") -> Compared:
     """Put measured rows side by side and decide between them."""
-    contenders = [contender(row) for row in rows]
+    contenders = [contender(row, decides) for row in rows]
     best = best_of(contenders)
     leads: dict[str, Gap] = {}
     if best is not None:
         winner = rows[contenders.index(best)]
         leads = {
-            row.row.label: lead(winner.evaluation, row.evaluation)
+            row.row.label: lead(winner.evaluation, row.evaluation, decides)
             for row in rows
             if row is not winner
         }
-    return Compared(tuple(rows), dict(failures), leads, decide(contenders, leads))
+    verdict = decide(contenders, leads, LABELS.get(decides, decides))
+    return Compared(tuple(rows), dict(failures), leads, verdict, decides)

@@ -17,9 +17,11 @@ from slidemask.data.shelf import open_case
 from slidemask.evaluate.histogram import Histogram, histogram_slide
 from slidemask.infer.predict import Job, predict
 from slidemask.models.bundle import Bundle
+from slidemask.post.ink import without_ink
 from slidemask.recipes.segment import use_of
 from slidemask.tiles.grid import lay_grid
 from slidemask.tiles.select import select
+from slidemask.train.wholeslides import BandRows
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,8 +101,11 @@ def _count(bundle: Bundle, case: Case, work: Path, threads: int) -> Histogram:
         tempfile.TemporaryDirectory(prefix="counting-", dir=work) as folder,
     ):
         grid = lay_grid(slide, use.tiling)
-        job = Job(slide, select(slide, grid, use.filters), bundle, use.blend)
+        tiles = select(slide, grid, use.filters)
+        job = Job(slide, tiles, bundle, use.blend)
         prediction = predict(job, Path(folder) / "map", Stages(), threads=threads)
+        bands = without_ink(prediction.bands(), tiles.tissue, grid.downsample)
         return histogram_slide(
-            truth, prediction, slide.size, downsample=grid.downsample, classes=len(classes.names)
-        )
+            truth, BandRows(bands, prediction.canvas), slide.size,
+            downsample=grid.downsample, classes=len(classes.names),
+        )  # fmt: skip

@@ -104,7 +104,7 @@ def _draw_heat(tables: Sequence[CellTable], rule: Rule, rest: str, path: Path) -
     figure = new_figure(3 * width, max(2.4, 0.5 * len(tables) + 1.6))
     for axis, statistic in zip(figure.subplots(1, 3), STATISTICS, strict=True):
         grid = np.array([getattr(table, statistic) for table in tables])
-        _heat(axis, grid, light=statistic == "std")
+        draw_grid(axis, grid, light=statistic == "std")
         axis.set_title({"highest": "max"}.get(statistic, statistic), fontsize=10, color=INK)
         axis.set_xticks(range(len(rule.thresholds)), [f"{t:g}" for t in rule.thresholds])
         axis.set_yticks(range(len(labels)), labels)
@@ -116,10 +116,17 @@ def _draw_heat(tables: Sequence[CellTable], rule: Rule, rest: str, path: Path) -
     save(figure, path)
 
 
-def _heat(axis: Axes, grid: NDArray[np.float64], *, light: bool) -> None:
-    """Draw a grid of numbers in colours that leave them readable."""
+def draw_grid(
+    axis: Axes,
+    grid: NDArray[np.float64],
+    *,
+    light: bool = False,
+    limits: tuple[float, float] | None = None,
+) -> None:
+    """Draw a grid of numbers in colours that leave them readable; `limits` of the scale."""
     defined = grid[~np.isnan(grid)]
-    low, high = (defined.min(), defined.max()) if defined.size else (0.0, 1.0)
+    own = (float(defined.min()), float(defined.max())) if defined.size else (0.0, 1.0)
+    low, high = limits or own
     axis.imshow(grid, cmap="Oranges" if light else "YlGnBu", vmin=low, vmax=high, aspect="auto")
     middle = low + 0.6 * (high - low)
     for (row, column), value in np.ndenumerate(grid):

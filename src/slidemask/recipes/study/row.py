@@ -19,12 +19,14 @@ from slidemask.data.sampling import draw
 from slidemask.data.source import TileSource
 from slidemask.data.split import split_cases
 from slidemask.evaluate.evaluation import Evaluation
+from slidemask.evaluate.slidelabels import SlideLabels
 from slidemask.io.open import open_slide
 from slidemask.models.bundle import Bundle
 from slidemask.recipes.recipe import Recipe
 from slidemask.recipes.results import read_summary
 from slidemask.recipes.scoring import evaluate
 from slidemask.recipes.segment import Options, segment
+from slidemask.recipes.study.labels import labels_of
 from slidemask.recipes.study.process import in_own_process
 from slidemask.recipes.training import train
 
@@ -117,6 +119,8 @@ class Training:
         Area of a tile; None where no slide says its pixel size.
     negative_per_positive : float, optional
         Background pixels for each foreground pixel of an epoch's tiles; None without foreground.
+    parameters : int, optional
+        Of the network; None where an older study has not counted them.
     """
 
     seconds: float | None
@@ -129,6 +133,7 @@ class Training:
     tiles_per_epoch: int
     tile_mm2: float | None
     negative_per_positive: float | None
+    parameters: int | None = None
 
 
 @dataclass(frozen=True)
@@ -170,6 +175,7 @@ class Measured:
     training: Training
     segmenting: Segmenting
     evaluation: Evaluation
+    labels: SlideLabels | None = None
 
 
 def require_test(recipe: Recipe, cases: Sequence[Case]) -> tuple[Case, ...]:
@@ -193,10 +199,10 @@ def require_test(recipe: Recipe, cases: Sequence[Case]) -> tuple[Case, ...]:
 def measure(row: Row) -> Measured:
     """Train, segment the test slides, score them; what is done already is not done again."""
     training = trained(row)
-    segmenting = in_own_process(_segment, row)
     test = require_test(row.recipe, row.cases)
+    segmenting = in_own_process(segment_all, (row, test, row.results))
     evaluation, _ = evaluate(row.results, test, overwrite=True)  # they are this row's own
-    return Measured(row, training, segmenting, evaluation)
+    return Measured(row, training, segmenting, evaluation, labels_of(evaluation, row.results))
 
 
 def trained(row: Row) -> Training:
@@ -232,8 +238,14 @@ def _train(row: Row) -> Training:
         device_memory_mb=round(cuda, 1) if cuda else None,
         epochs=epochs,
         best_epoch=done.progress.best_epoch,
+        parameters=count_parameters(Bundle.load(row.run, "cpu")),
         **learnt_from(done.source),
     )
+
+
+def count_parameters(bundle: Bundle) -> int:
+    """Return how many weights a network has learnt; statistics of normalisation are none."""
+    return sum(weights.numel() for weights in bundle.segmenter.parameters())
 
 
 def learnt_from(source: TileSource) -> dict[str, Any]:
@@ -271,11 +283,30 @@ def _epochs(run: Path) -> int:
     return max(0, history.read_text(encoding="utf-8").count("\n") - 1) if history.exists() else 0
 
 
-def _segment(row: Row) -> Segmenting:
-    bundle = Bundle.load(row.run, row.means.device)
-    test = require_test(row.recipe, row.cases)
-    options = Options(overwrite=row.means.overwrite, threads=max(1, row.means.workers))
-    outcomes = list(segment(test, bundle, row.results, options))
+def segment_all(job: tuple[Row, tuple[Case, ...], Path]) -> Segmenting:
+    """Segment a row's cases into a folder; what is there already is not done again.
+
+    Raises
+    ------
+    SlideError
+        If one of them could not be segmented.
+    """
+    row, cases, to = job
+    return segment_cases([Bundle.load(row.run, row.means.device)], cases, to, row.means)
+
+
+def segment_cases(
+    bundles: Sequence[Bundle], cases: Sequence[Case], to: Path, means: Means
+) -> Segmenting:
+    """Segment cases with one model, or with several together.
+
+    Raises
+    ------
+    SlideError
+        If one of the cases could not be segmented.
+    """
+    options = Options(overwrite=means.overwrite, threads=max(1, means.workers))
+    outcomes = list(segment(cases, bundles, to, options))
     failed = [outcome for outcome in outcomes if outcome.state == "failed"]
     if failed:
         raise SlideError(

@@ -18,9 +18,12 @@ from slidemask.recipes.study.row import Measured
 from slidemask.recipes.study.verdict import Contender, Gap
 
 LEVELS: Final = (TILES_WITH_OBJECT, SLIDE)
-DECIDES: Final = "mcc"
-COLUMNS: Final = ("accuracy", "dice", "iou", "recall", "specificity", "precision", "mcc")
-"""In the order of the magnification paper's table (McCombe et al., IMVIP 2022)."""
+COLUMNS: Final = {
+    "mcc": ("accuracy", "dice", "iou", "recall", "specificity", "precision", "mcc"),
+    "iou": ("iou", "precision", "recall", "accuracy", "dice", "specificity", "mcc"),
+}
+"""By the figure that decides: in the order of the magnification paper's table (McCombe et al.,
+IMVIP 2022), and of the rails paper's (Frank, rs-122564/v3, 2022)."""
 
 
 def figure_of(evaluation: Evaluation, name: str, level: str, average: str) -> Figure | None:
@@ -46,23 +49,23 @@ def value_of(figures: Sequence[Figure], name: str, level: str, classes: tuple[st
     return found.value if found else math.nan
 
 
-def contender(measured: Measured) -> Contender:
-    """Return what the verdict needs of a row."""
+def contender(measured: Measured, decides: str) -> Contender:
+    """Return what the verdict needs of a row; `decides` names the figure."""
     figures, names = measured.evaluation.figures, measured.evaluation.names
     return Contender(
         measured.row.label,
-        value_of(figures, DECIDES, SLIDE, names),
-        value_of(figures, DECIDES, TILES_WITH_OBJECT, names),
+        value_of(figures, decides, SLIDE, names),
+        value_of(figures, decides, TILES_WITH_OBJECT, names),
         measured.segmenting.seconds_per_slide,
     )
 
 
-def lead(best: Evaluation, other: Evaluation) -> Gap:
-    """Return by how much `best` leads `other` in slide-level pooled MCC, paired by patient."""
+def lead(best: Evaluation, other: Evaluation, decides: str) -> Gap:
+    """Return by how much `best` leads `other` in a slide-level pooled figure, by patient."""
     class_name, average = _named(POOLED, best.names)
     for difference in compare(other, best):
         key = (difference.name, difference.level, difference.average, difference.class_name)
-        if key == (DECIDES, SLIDE, average, class_name):
+        if key == (decides, SLIDE, average, class_name):
             return Gap(difference.value, difference.low, difference.high)
     return Gap(math.nan, math.nan, math.nan)
 

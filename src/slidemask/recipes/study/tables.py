@@ -16,6 +16,7 @@ from slidemask.evaluate.figures import (
     TILES_WITH_OBJECT,
     Figure,
 )
+from slidemask.evaluate.slidelabels import SlideLabels
 from slidemask.recipes.study.charts import Point
 from slidemask.recipes.study.row import Measured
 from slidemask.recipes.study.scores import COLUMNS, figure_of
@@ -27,11 +28,11 @@ AVERAGES: Final = {
 """Averages at each level: each is named wherever its figures stand."""
 
 
-def flat(measured: Measured) -> dict[str, Any]:
+def flat(measured: Measured, decides: str = "mcc") -> dict[str, Any]:
     """Return one line of study.csv: what a row is, what it took, how good it is.
 
     Figures are called "<level>, <average>, <figure>"; pooled ones have their 95 % interval beside
-    them. What is not known is None.
+    them; `decides` orders them. What is not known is None.
     """
     row, tiling = measured.row, measured.row.recipe.tiling
     resolution = tiling.resolution
@@ -44,22 +45,25 @@ def flat(measured: Measured) -> dict[str, Any]:
         **{f"training {key}": value for key, value in asdict(measured.training).items()},
         **{f"segmenting {key}": value for key, value in asdict(measured.segmenting).items()},
         "segmenting slides_per_minute": measured.segmenting.slides_per_minute,
+        **labels_told(measured.labels),
     }
     for level, averages in AVERAGES.items():
         for average in averages:
-            for name in COLUMNS:
+            for name in COLUMNS[decides]:
                 line |= _cells(measured, level, average, name)
     return line
 
 
-def figure_table(rows: Sequence[Measured]) -> list[tuple[str, str, str, list[Figure | None]]]:
+def figure_table(
+    rows: Sequence[Measured], decides: str = "mcc"
+) -> list[tuple[str, str, str, list[Figure | None]]]:
     """Return (row, level, average, figures in the paper's columns)."""
     return [
         (
             measured.row.label,
             level,
             average,
-            [figure_of(measured.evaluation, name, level, average) for name in COLUMNS],
+            [figure_of(measured.evaluation, name, level, average) for name in COLUMNS[decides]],
         )
         for level, averages in AVERAGES.items()
         for average in averages
@@ -86,6 +90,18 @@ def as_csv(lines: Iterable[Mapping[str, Any]]) -> str:
     table.writeheader()
     table.writerows(lines)
     return text.getvalue()
+
+
+def labels_told(labels: SlideLabels | None) -> dict[str, Any]:
+    """Return the slides' labels as columns of a table; none where none was counted."""
+    if labels is None:
+        return {}
+    return {
+        "slide label accuracy": none_if_nan(labels.accuracy),
+        "slides labelled right": labels.right,
+        "slides labelled wrong": labels.wrong,
+        "slides left empty": labels.empty,
+    }
 
 
 def _cells(measured: Measured, level: str, average: str, name: str) -> dict[str, float | None]:
