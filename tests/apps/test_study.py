@@ -230,9 +230,10 @@ def test_sweep_scores_all_thresholds_and_adds_repeats(
         for part in ("validation", "test")
         for threshold in ("0.4", "0.6")
     ]
-    again = slidemask("study", "sweep", *options(folder, tmp_path), *vary, "--repeats", 1)
+    again = slidemask("study", "sweep", *options(folder, tmp_path), *vary, "--repeats", 2)
     assert again.code == 0
     assert counts.stat().st_mtime_ns == before
+    assert len(table(tmp_path)) == 2 * len(keys)
 
 
 def test_tile_size_measures_rails_without_training(

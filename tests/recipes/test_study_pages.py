@@ -2,6 +2,8 @@
 
 import csv
 import json
+import math
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -64,7 +66,7 @@ def study(cases: tuple[Case, ...]) -> Compared:
     """4x finds less than 20x but has no false alarms in the tiles without the object."""
     rows = rows_of("glands", [View(4), View(20), View(10, 2.5)], [("glas", View(4))], OFF)
     rows = [Row(row.label, row.recipe, row.folder, cases) for row in rows]
-    hits = [70, 75, 65, 80, 72]
+    hits = [70, 75, 65, 80, 72, 68]
     done = [
         measured(rows[0], evaluation(hits, 0), 4.0),
         measured(rows[1], evaluation([hit + 15 for hit in hits], 300), 60.0),
@@ -82,6 +84,17 @@ def test_slides_and_tiles_disagree_and_the_cheaper_equal_is_chosen(study: Compar
     assert study.gaps["4x"].value > 0
 
 
+def test_five_patients_give_no_interval_and_the_best_row_stands(study: Compared) -> None:
+    few = [
+        replace(row, evaluation=replace(row.evaluation, slides=row.evaluation.slides[:5]))
+        for row in study.rows
+    ]
+    found = compared(few, {})
+    assert all(math.isnan(gap.low) for gap in found.gaps.values())
+    assert found.verdict is not None
+    assert found.verdict.chosen == found.verdict.best == "10x + 2.5x"
+
+
 def test_a_study_leaves_tables_charts_and_a_page(study: Compared, tmp_path: Path) -> None:
     about = {"title": "Magnification study", "recipe": "glands & <more>"}
     report = write_comparison(tmp_path, study, about)
@@ -89,11 +102,11 @@ def test_a_study_leaves_tables_charts_and_a_page(study: Compared, tmp_path: Path
         lines = list(csv.DictReader(file))
     assert [line["row"] for line in lines] == ["4x", "20x", "10x + 2.5x"]
     assert (lines[2]["power"], lines[2]["context"]) == ("10.0", "4.0")
-    pooled = np.array([[80 * 5 + 800 * 5, 100], [138, 362]])  # 4x: 362 of 500 found, 100 false
+    pooled = np.array([[80 * 6 + 800 * 6, 120], [170, 430]])  # 4x: 430 of 600 found, 120 false
     iou = pooled[1, 1] / (pooled[1].sum() + pooled[0, 1])
     assert float(lines[0]["slide, pooled, iou"]) == pytest.approx(iou)
     assert float(lines[0]["tiles with the object, pooled, specificity"]) == pytest.approx(0.8)
-    assert float(lines[1]["slide, pooled, precision"]) == pytest.approx(437 / (437 + 1600))
+    assert float(lines[1]["slide, pooled, precision"]) == pytest.approx(520 / (520 + 1920))
     assert float(lines[0]["slide, pooled, mcc low"]) < float(lines[0]["slide, pooled, mcc"])
     assert float(lines[0]["segmenting slides_per_minute"]) == pytest.approx(15)
     told = json.loads((tmp_path / "study.json").read_text(encoding="utf-8"))

@@ -25,6 +25,7 @@ from slidemask.recipes.results import read_summary
 from slidemask.recipes.scoring import evaluate
 from slidemask.recipes.segment import Options, segment
 from slidemask.recipes.study import crossfold, maps
+from slidemask.recipes.study.comparison import placed
 from slidemask.recipes.study.crossfold import (
     POOLED_MODELS,
     FoldDone,
@@ -43,7 +44,7 @@ from slidemask.recipes.study.mapsettings import (
 )
 from slidemask.recipes.study.mapwriting import tables_of_maps, write_maps
 from slidemask.recipes.study.row import Means, Row, Segmenting, Training
-from slidemask.recipes.study.several import require_one_test, rows_of_recipes
+from slidemask.recipes.study.several import rows_of_recipes
 from slidemask.tiles.filters import Filters
 from slidemask.tiles.grid import Tiling
 from slidemask.tiles.rails import Rails
@@ -327,15 +328,17 @@ def test_recipes_are_compared_on_the_same_classes_and_slides(tmp_path: Path) -> 
     assert [row.label for row in rows] == ["better", "published"]
     with pytest.raises(SettingsError, match="name each once"):
         rows_of_recipes(["glas", "glas"])
-    with pytest.raises(SettingsError, match="same classes"):
-        rows_of_recipes(["glas", "magnification/better"])
     cases = []
     for number in range(20):
         path = tmp_path / f"{number}.png"
         path.write_bytes(bytes([number]))
         cases.append(Case(path, None, f"p{number}", complete=True))
-    require_one_test(rows, cases)
+    out = tmp_path / "out"
+    assert [row.folder.parent for row in placed(rows, cases, out, MEANS)] == [out, out]
+    other = load_recipe("magnification/better", ['classes.classes=[{name="other"}]'])
+    with pytest.raises(SettingsError, match="same classes"):
+        placed([rows[0], replace(rows[1], recipe=other)], cases, out, MEANS)
     split = rows[1].recipe.split.model_copy(update={"seed": 7})
-    other = replace(rows[1], recipe=rows[1].recipe.model_copy(update={"split": split}))
+    other = rows[1].recipe.model_copy(update={"split": split})
     with pytest.raises(CohortError, match="better and published split the cohort differently"):
-        require_one_test([rows[0], other], cases)
+        placed([rows[0], replace(rows[1], recipe=other)], cases, out, MEANS)

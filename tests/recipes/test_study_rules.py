@@ -246,10 +246,12 @@ def test_rails_are_the_extremes_and_jumps_are_marked() -> None:
     assert (one.least, one.low, one.median, one.high, one.greatest) == (0, 1, 50, 99, 100)
     assert (one.tiles, one.spread) == (101, 100)
     spreads = {32: 5.0, 64: 2.9, 128: 1.9, 256: 1.4, 512: 1.0}
-    rails = [Rails(size, 1, 0, 0, 0, 0, spread) for size, spread in spreads.items()]
+    rails = [Rails(size, 30, 0, 0, 0, spread, 9) for size, spread in spreads.items()]
     # 1.4 and 1.9 are less than 1.5 times the next larger's; 2.9 > 1.5 * 1.9; 5.0 too.
     assert [r.tile_px for r in marked(rails) if r.jump] == [32, 64]
     assert [r.tile_px for r in marked(rails[::-1])] == [32, 64, 128, 256, 512]
+    few = Rails(1024, 29, 0, 0, 0, 0.1, 9)  # too few tiles to make 512 px a jump
+    assert [r.tile_px for r in marked([*rails, few]) if r.jump] == [32, 64]
 
 
 def test_tile_sizes_change_tiles_on_slides_too() -> None:

@@ -1,5 +1,6 @@
 """Commands that compare many trainings: sweeps, sizes, folds, maps, recipes."""
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -165,10 +166,9 @@ def recipes(
     from slidemask.data.cohort import read_cohort
     from slidemask.recipes.study.comparison import compare_rows, placed
     from slidemask.recipes.study.row import Means
-    from slidemask.recipes.study.several import require_one_test, rows_of_recipes
+    from slidemask.recipes.study.several import rows_of_recipes
 
     rows, cases = rows_of_recipes(names, changes or ()), read_cohort(cohort)
-    require_one_test(rows, cases)
     rows = placed(rows, cases, out, Means(device, workers, overwrite))
     about = {"title": "Recipes compared", "recipes": ", ".join(names), "cohort": str(cohort)}
     _compare(compare_rows(rows, "iou"), out, about)
@@ -323,9 +323,10 @@ def _rule(metric: str, minimum: float | None, thresholds: str) -> "Rule":
 
 def _say(choice: "Choice | None", out: Path) -> None:
     if choice:
+        spread = "" if math.isnan(choice.std) else f" ± {choice.std:.4f}"
         typer.echo(
             f"\nChosen: {choice.cell.label} at threshold {choice.threshold:g} "
-            f"({choice.mean:.4f} ± {choice.std:.4f} on the validation slides). {choice.reason}"
+            f"({choice.mean:.4f}{spread} on the validation slides). {choice.reason}"
         )
         if choice.kept:
             typer.echo(f"Best model: {choice.kept[0].trial.row.run}")

@@ -44,7 +44,7 @@ class ModelSpec(Settings):
         Softmax over background and classes, or one independent sigmoid a class.
     mean, std : (red, green, blue)
         Normalisation of pixels scaled to 0..1; ImageNet's unless said otherwise.
-    filters, kernel, dropouts, head : optional
+    filters, kernel, dropouts, head, momentum : optional
         Of "tile": see `TileNetSpec`. The "dense" head, as published, fits tiles of one size; the
         "pool" head any.
     min_share : float
@@ -68,6 +68,7 @@ class ModelSpec(Settings):
     kernel: int = Field(default=3, ge=1)
     dropouts: tuple[float, float, float] = (0.2, 0.2, 0.3)
     head: Literal["dense", "pool"] = "dense"
+    momentum: float = Field(default=0.01, gt=0, le=1)
     min_share: float = Field(default=0.5, ge=0, le=1)
     refine: int = Field(default=0, ge=0)
 
@@ -125,7 +126,9 @@ def tile_spec(spec: ModelSpec, classes: int, tile_px: int) -> TileNetSpec:
     SettingsError
         If its numbers are impossible, or a sigmoid shall tell several classes apart.
     """
-    names = ("filters", "kernel", "dropouts", "head", "activation", "mean", "std")
+    names = (
+        "filters", "kernel", "dropouts", "head", "momentum", "activation", "mean", "std",
+    )  # fmt: skip
     told = {name: getattr(spec, name) for name in names}
     try:
         return TileNetSpec.model_validate({"tile_px": tile_px, "classes": classes, **told})

@@ -35,7 +35,8 @@ class RefinedTileNet(nn.Module):
         super().__init__()
         widths = pairwise((3, *spec.filters))
         self.stages = nn.ModuleList(
-            TileStage(a, b, spec.kernel, padding=spec.kernel // 2) for a, b in widths
+            TileStage(a, b, spec.kernel, momentum=spec.momentum, padding=spec.kernel // 2)
+            for a, b in widths
         )
         self.fine = min(3, len(spec.filters)) - 1
         self.head = pool_head(spec)

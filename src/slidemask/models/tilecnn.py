@@ -32,6 +32,9 @@ class TileNetSpec(Settings):
         "dense", as published: flatten, dense layer of `tile_px` units, of half as many, output.
         "pool", ours: mean over the tile, dense layer of as many units as filters, output; its
         size does not depend on the tile's.
+    momentum : float
+        Of the batch normalisation: what each batch adds to the moving statistics. Keras's .01
+        lags some hundred steps behind; short trainings want more.
     activation : {"sigmoid", "softmax"}
         One output, for a single class; or one for each class and the background.
     mean, std : (red, green, blue)
@@ -44,6 +47,7 @@ class TileNetSpec(Settings):
     kernel: int = Field(default=3, ge=1)
     dropouts: tuple[float, float, float] = (0.2, 0.2, 0.3)
     head: Literal["dense", "pool"] = "dense"
+    momentum: float = Field(default=0.01, gt=0, le=1)
     activation: Literal["sigmoid", "softmax"] = "sigmoid"
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
@@ -125,7 +129,9 @@ class TileNet(nn.Module):
         require_room(spec)
         self.spec = spec
         widths = pairwise((3, *spec.filters))
-        self.stages = nn.ModuleList(TileStage(a, b, spec.kernel) for a, b in widths)
+        self.stages = nn.ModuleList(
+            TileStage(a, b, spec.kernel, momentum=spec.momentum) for a, b in widths
+        )
         self.head = _dense_head(spec) if spec.head == "dense" else pool_head(spec)
         self.register_buffer("mean", 255 * torch.tensor(spec.mean))
         self.register_buffer("std", 255 * torch.tensor(spec.std))
@@ -167,15 +173,19 @@ class TileStage(nn.Module):
         Side of the convolution.
     padding : int
         Pixels by which the input is continued at its edges, by replication.
+    momentum : float
+        Of the normalisation.
     """
 
-    def __init__(self, inputs: int, outputs: int, kernel: int, padding: int = 0) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, kernel: int, *, momentum: float, padding: int = 0
+    ) -> None:
         super().__init__()
         self.convolution = nn.Conv2d(
             inputs, outputs, kernel, padding=padding, padding_mode="replicate"
         )
-        # Keras's epsilon and share of the moving average.
-        self.normalisation = nn.BatchNorm2d(outputs, eps=1e-3, momentum=0.01)
+        # Keras's epsilon.
+        self.normalisation = nn.BatchNorm2d(outputs, eps=1e-3, momentum=momentum)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, inputs, h, w) -> (N, outputs, (h - kernel + 1) // 2, …); h // 2 when padded."""

@@ -92,6 +92,10 @@ def cells_of(axes: Sequence[Axis]) -> list[Cell]:
     ['a=1, b=x', 'a=2, b=x']
     """
     keys = [axis.key for axis in axes]
+    if any(key.startswith("split.") for key in keys):
+        raise SettingsError(
+            "--vary split.… would judge each cell on other slides; all cells share one split."
+        )
     if len(set(keys)) < len(keys):
         raise SettingsError(f"--vary names a key twice: {', '.join(keys)}.")
     cells = [

@@ -72,7 +72,8 @@ def draw_quality_and_time(
         _mark(axis, seconds, point, tone)
         name = f"{point.label}  ✓" if point.label == chosen else point.label
         axis.annotate(
-            name, (seconds, point.value), xytext=(8, 5), textcoords="offset points",
+            name, (seconds, point.value), xytext=(8, -14 if number % 2 else 5),
+            textcoords="offset points",
             fontsize=9.5, color=tone, weight="bold" if point.label == chosen else "normal",
         )  # fmt: skip
     times = [seconds for seconds, _ in points]
@@ -106,7 +107,7 @@ def draw_levels(lines: Mapping[str, Sequence[Point]], path: Path, *, quality: st
     for number, (level, points) in enumerate(lines.items()):
         tone, shift = TONES[number % len(TONES)], 0.05 * (number - (len(lines) - 1) / 2)
         places = np.arange(len(points)) + shift
-        axis.plot(places, [point.value for point in points], color=tone, lw=1.4, label=level)
+        axis.plot([], [], "o", color=tone, label=level)  # rows are no scale: nothing joins them
         for place, point in zip(places, points, strict=True):
             _mark(axis, float(place), point, tone)
     axis.set_xticks(range(len(labels)), labels)

@@ -206,6 +206,8 @@ def _kept(table: CellTable, at: int, minimum: float | None) -> tuple[Tried, ...]
 def _reason(best: CellTable, chosen: CellTable, noise: float, rule: Rule) -> str:
     text = f"{best.cell.label} has the highest mean {LABELS[rule.metric]} on the validation slides "
     text += f"({_top(best):.3f} at threshold {rule.thresholds[best.best or 0]:g})."
+    if not noise:
+        return f"{text} With one repeat there is no standard error; the highest figure decides."
     if chosen is best:
         return f"{text} No cheaper cell lies within one standard error of it ({noise:.3f})."
     return (

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from slidemask.base.errors import SlidemaskError
+from slidemask.base.errors import CohortError, SettingsError, SlidemaskError
 from slidemask.base.files import output_folder
 from slidemask.data.case import Case
 from slidemask.evaluate.figures import LABELS
@@ -42,8 +42,17 @@ class Compared:
 
 
 def placed(rows: Sequence[Row], cases: Sequence[Case], out: Path, means: Means) -> list[Row]:
-    """Give each row its folder below `out` and the cohort; make sure that there is a test part."""
-    require_test(rows[0].recipe, cases)
+    """Give each row its folder below `out` and the cohort.
+
+    Raises
+    ------
+    CohortError
+        If there is no test part, or the rows' splits lead to different ones.
+    SettingsError
+        If the rows are for different classes.
+    """
+    _require_one_test(rows, cases)
+    _require_one_class_map(rows)
     output_folder(out)
     return [replace(row, folder=out / row.folder, cases=tuple(cases), means=means) for row in rows]
 
@@ -93,3 +102,23 @@ def compared(rows: Sequence[Measured], failures: dict[str, str], decides: str = 
         }
     verdict = decide(contenders, leads, LABELS.get(decides, decides))
     return Compared(tuple(rows), dict(failures), leads, verdict, decides)
+
+
+def _require_one_test(rows: Sequence[Row], cases: Sequence[Case]) -> None:
+    tests = [{case.slide for case in require_test(row.recipe, cases)} for row in rows]
+    other = next((row for row, test in zip(rows, tests, strict=True) if test != tests[0]), None)
+    if other is not None:
+        raise CohortError(
+            f"{rows[0].label} and {other.label} split the cohort differently, so that their test "
+            "slides are not the same. Fill the cohort's `split` column, or give all one split "
+            "with --set split.seed=…, split.test=…"
+        )
+
+
+def _require_one_class_map(rows: Sequence[Row]) -> None:
+    if len({row.recipe.classes.names[1:] for row in rows}) > 1:
+        said = "; ".join(f"{row.label}: {', '.join(row.recipe.classes.names[1:])}" for row in rows)
+        raise SettingsError(
+            f"Only recipes of the same classes can be compared; these have {said}. "
+            "Change them with --set classes.classes=… or study them apart."
+        )

@@ -101,8 +101,11 @@ def _by_rest(tables: Sequence[CellTable]) -> Iterator[tuple[str, list[CellTable]
 def _draw_heat(tables: Sequence[CellTable], rule: Rule, rest: str, path: Path) -> None:
     labels = [table.cell.values[0][1] for table in tables]
     width = 0.55 * len(rule.thresholds) + 1.1
-    figure = new_figure(3 * width, max(2.4, 0.5 * len(tables) + 1.6))
-    for axis, statistic in zip(figure.subplots(1, 3), STATISTICS, strict=True):
+    repeats = max(len(table.trials) for table in tables)
+    shown = STATISTICS if repeats > 1 else STATISTICS[:1]  # one repeat has no spread
+    figure = new_figure(max(5.0, len(shown) * width), max(2.4, 0.5 * len(tables) + 1.6))
+    axes = figure.subplots(1, len(shown), squeeze=False)[0]
+    for axis, statistic in zip(axes, shown, strict=True):
         grid = np.array([getattr(table, statistic) for table in tables])
         draw_grid(axis, grid, light=statistic == "std")
         axis.set_title({"highest": "max"}.get(statistic, statistic), fontsize=10, color=INK)
@@ -110,8 +113,8 @@ def _draw_heat(tables: Sequence[CellTable], rule: Rule, rest: str, path: Path) -
         axis.set_yticks(range(len(labels)), labels)
         axis.set_xlabel("threshold", color=SOFT)
         axis.set_ylabel(tables[0].cell.values[0][0], color=SOFT)
-    repeats = max(len(table.trials) for table in tables)
-    about = f"{LABELS[rule.metric]} on the validation slides, pooled; {repeats} repeats"
+    times = "repeat" if repeats == 1 else "repeats"
+    about = f"{LABELS[rule.metric]} on the validation slides, pooled; {repeats} {times}"
     figure.suptitle(f"{about}; {rest}" if rest else about, fontsize=10, color=SOFT)
     save(figure, path)
 

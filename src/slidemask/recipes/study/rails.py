@@ -25,6 +25,8 @@ from slidemask.tiles.reading import read_tile
 
 JUMP = 1.5
 """A spread so many times that of the next larger size is a jump."""
+FEWEST_TILES = 30
+"""Fewer say too little of 1 % and 99 %."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,11 @@ class Rails:
         """Distance between the rails."""
         return self.greatest - self.least
 
+    @property
+    def inner(self) -> float:
+        """Distance of the 1 % and the 99 % point, which does not grow with the number of tiles."""
+        return self.high - self.low
+
 
 def rails_of(entropies: NDArray[np.float64], tile_px: int) -> Rails:
     """Summarise the entropies of one tile size.
@@ -71,21 +78,23 @@ def rails_of(entropies: NDArray[np.float64], tile_px: int) -> Rails:
 def marked(rails: Sequence[Rails]) -> list[Rails]:
     """Mark where the spread jumps, from the largest size down.
 
-    A size is marked when its spread is more than 1.5 times that of the next larger size that is
-    not marked, and so are all sizes below a marked one that spread as much.
+    The distance from the 1 % to the 99 % point is looked at, since extremes lie the wider apart the
+    more tiles there are. A size is marked when it is more than 1.5 times that of the next larger
+    size that is not marked. Sizes of fewer than 30 tiles are passed over.
 
     Examples
     --------
     >>> sizes = {64: 4.0, 128: 3.9, 256: 1.1, 512: 1.0}
-    >>> rails = [Rails(size, 9, 0, 0, 0, 0, spread) for size, spread in sizes.items()]
+    >>> rails = [Rails(size, 99, 0, 0, 0, spread, 9) for size, spread in sizes.items()]
     >>> [(one.tile_px, one.jump) for one in marked(rails)]
     [(64, True), (128, True), (256, False), (512, False)]
     """
     result: list[Rails] = []
     calm: float | None = None
     for one in sorted(rails, key=lambda rails: -rails.tile_px):
-        jump = calm is not None and one.spread > JUMP * calm
-        calm = calm if jump else one.spread
+        judged = one.tiles >= FEWEST_TILES
+        jump = judged and calm is not None and one.inner > JUMP * calm
+        calm = one.inner if judged and not jump else calm
         result.append(replace(one, jump=jump))
     return sorted(result, key=lambda rails: rails.tile_px)
 

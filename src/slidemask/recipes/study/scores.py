@@ -24,6 +24,8 @@ COLUMNS: Final = {
 }
 """By the figure that decides: in the order of the magnification paper's table (McCombe et al.,
 IMVIP 2022), and of the rails paper's (Frank, rs-122564/v3, 2022)."""
+FEWEST: Final = 6
+"""Patients from which on a sign test in which all agree has p < .05."""
 
 
 def figure_of(evaluation: Evaluation, name: str, level: str, average: str) -> Figure | None:
@@ -61,11 +63,16 @@ def contender(measured: Measured, decides: str) -> Contender:
 
 
 def lead(best: Evaluation, other: Evaluation, decides: str) -> Gap:
-    """Return by how much `best` leads `other` in a slide-level pooled figure, by patient."""
+    """Return by how much `best` leads `other` in a slide-level pooled figure, by patient.
+
+    Below `FEWEST` patients there is no interval: even if all agree, chance does that too often.
+    """
     class_name, average = _named(POOLED, best.names)
     for difference in compare(other, best):
         key = (difference.name, difference.level, difference.average, difference.class_name)
         if key == (decides, SLIDE, average, class_name):
+            if difference.patients < FEWEST:
+                return Gap(difference.value, math.nan, math.nan)
             return Gap(difference.value, difference.low, difference.high)
     return Gap(math.nan, math.nan, math.nan)
 

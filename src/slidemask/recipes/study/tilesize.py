@@ -1,14 +1,17 @@
 """Which tile size? Entropy rails for each, and a training for each."""
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from slidemask.base.errors import SettingsError
+from slidemask.base.errors import CohortError, SettingsError
 from slidemask.data.case import Case
 from slidemask.data.split import split_cases
 from slidemask.recipes.recipe import Recipe, load_recipe
 from slidemask.recipes.study.rails import Rails, marked, measure_rails
 from slidemask.recipes.study.row import Row
+
+log = logging.getLogger(__name__)
 
 
 def parse_sizes(text: str) -> tuple[int, ...]:
@@ -50,6 +53,15 @@ def rows_of_sizes(
 def rails_of_sizes(
     recipe: Recipe, cases: Sequence[Case], sizes: Sequence[int], *, most: int
 ) -> list[Rails]:
-    """Measure the rails at each size, by size, and mark where their spread jumps."""
+    """Measure the rails at each size, by size, and mark where their spread jumps.
+
+    A size at which no tile holds enough of the object is left out with a warning.
+    """
     training = split_cases(cases, recipe.split)["train"]
-    return marked([measure_rails(recipe, training, size, most=most) for size in sizes])
+    found = []
+    for size in sizes:
+        try:
+            found.append(measure_rails(recipe, training, size, most=most))
+        except CohortError as error:
+            log.warning("%d px: %s", size, error)
+    return marked(found)

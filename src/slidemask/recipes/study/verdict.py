@@ -38,7 +38,7 @@ class Gap:
     value : float
         Best minus other.
     low, high : float
-        95 % interval of the paired bootstrap; NaN where there are too few patients for one.
+        95 % interval of the paired bootstrap; NaN below six patients.
     """
 
     value: float
@@ -117,8 +117,8 @@ def _why(best: Contender, chosen: Contender, gaps: dict[str, Gap], figure: str) 
         return (
             f"{best.label} has the highest slide-level {figure} ({best.quality:.3f}), but leads "
             f"{chosen.label} ({chosen.quality:.3f}) by only {gap.value:.3f} (95 % interval "
-            f"{gap.low:.3f} to {gap.high:.3f}, paired by patient), which is within noise, and "
-            f"takes {factor:.1f} times as long."
+            f"{gap.low:.3f} to {gap.high:.3f}, paired by patient): these patients "
+            f"cannot tell the two apart, and it takes {factor:.1f} times as long."
         )
     if all(gap.low != gap.low for gap in gaps.values()) and gaps:
         return (

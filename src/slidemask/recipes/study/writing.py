@@ -55,7 +55,11 @@ def write_comparison(
 
 
 def _told(rails: Sequence[Rails]) -> dict[str, list[dict[str, Any]]]:
-    return {"rails": [asdict(one) | {"spread": one.spread} for one in rails]} if rails else {}
+    return (
+        {"rails": [asdict(one) | {"spread": one.spread, "inner": one.inner} for one in rails]}
+        if rails
+        else {}
+    )
 
 
 def _draw(out: Path, study: Compared) -> None:
