@@ -206,6 +206,8 @@ def test_a_tile_classifier_is_trained_and_chosen_like_any_other(
     assert len(list((tmp_path / "run" / "epochs").iterdir())) == 2
     table = table_of(tmp_path / "run" / "selection.csv")
     (chosen,) = [row for row in table if row["chosen"]]
+    votes = bundle.info.use["blend"]["votes"]["threshold"]
+    assert votes == bundle.info.use["post"]["threshold"] == float(chosen["threshold"])
     enough = [row for row in table if float(row["recall slides"]) >= 0.4]
     assert float(chosen["iou slides"]) == max(float(row["iou slides"]) for row in enough)
     each = [

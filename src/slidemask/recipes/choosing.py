@@ -15,6 +15,7 @@ from slidemask.base.files import write_json, write_text
 from slidemask.base.progress import duration
 from slidemask.data.loader import ValidationLoader
 from slidemask.data.source import TileSource
+from slidemask.infer.blend import Blend
 from slidemask.models.bundle import Bundle, BundleInfo
 from slidemask.post.clean import Post
 from slidemask.recipes.card import write_card
@@ -133,7 +134,7 @@ def settle(
     settled = {**told, "chosen": chosen, "chosen_value": value, "in_words": words}
     info = bundle.info.model_copy(
         update={
-            "use": {**bundle.info.use, "post": chosen},
+            "use": _use(bundle.info, best),
             "provenance": {**bundle.info.provenance, "selection": settled},
         }
     )
@@ -141,6 +142,19 @@ def settle(
     if cleaning:
         scores[f"validation, {WHOLE}, after cleaning"] = each[at]
     _rewrite(folder, info, recipe, scores)
+
+
+def _use(info: BundleInfo, post: Post) -> dict[str, dict[str, Any]]:
+    """Return the bundle's settings with what was chosen; votes are positive from there on too.
+
+    Not where positive tiles make the map: it was judged with theirs.
+    """
+    use = {**info.use, "post": post.model_dump(mode="json")}
+    blend = Blend.model_validate(use.get("blend", {}))
+    if not info.model.votes or blend.votes.dominant or blend.votes.combine == "union":
+        return use
+    votes = blend.votes.model_copy(update={"threshold": post.threshold})
+    return {**use, "blend": blend.model_copy(update={"votes": votes}).model_dump(mode="json")}
 
 
 def _changes(post: Post) -> bool:
