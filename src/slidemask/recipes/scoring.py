@@ -76,7 +76,7 @@ def evaluate(
         raise CohortError("No case has annotations to score against; fill the annotations column.")
     found = find_results(out, known)
     classes = class_map([one.summary for one in found])
-    _check_slides(against, found)
+    _check_slides(against, found, classes.names)
     folder, about = to or out / SCORES, _about(out, found)
     _claim(folder, about, overwrite=overwrite)
     pictures = output_folder(output_folder(folder) / "pictures")
@@ -94,8 +94,15 @@ def evaluate(
     return evaluation, write_evaluation_report(folder, evaluation, around)
 
 
-def _check_slides(against: Evaluation | None, found: Sequence[Found]) -> None:
+def _check_slides(
+    against: Evaluation | None, found: Sequence[Found], names: tuple[str, ...]
+) -> None:
     """Refuse before hours of scoring what cannot be compared after them."""
+    if against is not None and against.names != names:
+        raise CohortError(
+            f"the classes to compare differ: here {list(names[1:])}, there "
+            f"{list(against.names[1:])}; only scores of the same classes can be compared"
+        )
     ours = {one.folder.name for one in found}
     theirs = ours if against is None else {score.slide for score in against.slides}
     if ours != theirs:
@@ -112,6 +119,7 @@ def _about(out: Path, found: Sequence[Found]) -> dict[str, str]:
     patients = {one.case.patient for one in found if one.case.patient}
     splits = sorted({one.case.split for one in found if one.case.split})
     tiling = Tiling.model_validate(first["settings"]["tiling"])
+    thresholds = sorted({one.summary["settings"]["post"]["threshold"] for one in found})
     return {
         "results": str(out),
         "model": ", ".join(f"{name} ({digest})" for digest, name in models.items()),
@@ -119,7 +127,7 @@ def _about(out: Path, found: Sequence[Found]) -> dict[str, str]:
         **({"patients": str(len(patients))} if patients else {}),
         **({"part": ", ".join(splits)} if splits else {}),
         **_seen(found),
-        "threshold": f"{first['settings']['post']['threshold']:g}",
+        "threshold": ", ".join(f"{value:g}" for value in thresholds),
         "tiles": f"{tiling.tile_px} px at {_resolution(tiling)}, side by side",
         "truth": "label images at their own pixels, polygons at the mask's",
     }

@@ -19,11 +19,11 @@ from slidemask.recipes.study.verdict import Contender, Gap
 
 LEVELS: Final = (TILES_WITH_OBJECT, SLIDE)
 COLUMNS: Final = {
-    "mcc": ("accuracy", "dice", "iou", "recall", "specificity", "precision", "mcc"),
+    "mcc": ("mcc", "accuracy", "dice", "iou", "recall", "specificity", "precision"),
     "iou": ("iou", "precision", "recall", "accuracy", "dice", "specificity", "mcc"),
 }
-"""By the figure that decides: in the order of the magnification paper's table (McCombe et al.,
-IMVIP 2022), and of the rails paper's (Frank, rs-122564/v3, 2022)."""
+"""By the figure that decides, which comes first: then as in the magnification paper's table (McCombe et al.,
+IMVIP 2022) and the rails paper's (Frank, rs-122564/v3, 2022)."""
 FEWEST: Final = 6
 """Patients from which on a sign test in which all agree has p < .05."""
 
