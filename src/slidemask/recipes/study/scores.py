@@ -22,8 +22,8 @@ COLUMNS: Final = {
     "mcc": ("mcc", "accuracy", "dice", "iou", "recall", "specificity", "precision"),
     "iou": ("iou", "precision", "recall", "accuracy", "dice", "specificity", "mcc"),
 }
-"""By the figure that decides, which comes first: then as in the magnification paper's table (McCombe et al.,
-IMVIP 2022) and the rails paper's (Frank, rs-122564/v3, 2022)."""
+"""By the figure that decides, which comes first; the others as in the magnification paper's table
+(McCombe et al., IMVIP 2022) and the rails paper's (Frank, rs-122564/v3, 2022)."""
 FEWEST: Final = 6
 """Patients from which on a sign test in which all agree has p < .05."""
 
