@@ -178,6 +178,8 @@ def test_train_segment_evaluate_from_another_folder(
     assert code == 0, err
     assert "Dice of gland" in out
     assert len(out.splitlines()) < 20
+    assert "WARNING: 2 of 2 slides" in err
+    assert "model's validation part" in err
     assert (here / "out" / "scores" / "report.html").exists()
     found = json.loads(slidemask("evaluate", "out", *part, "--json")[1])
     assert {"dice", "mcc", "object f1"} <= {figure["name"] for figure in found["figures"]}

@@ -194,7 +194,7 @@ def row_of(setting: MapSetting, edge: Edge, hits: list[int], false: int) -> MapR
 
 def test_the_best_map_is_named_with_its_lead(tmp_path: Path) -> None:
     on, off = MapSetting("on", "mean"), MapSetting("off", "mean")
-    hits = [80, 90, 85, 70, 88]
+    hits = [80, 90, 85, 70, 88, 75]
     rows = [
         row_of(on, Edge(0, 0), hits, 20),
         row_of(on, Edge(50, 0), [hit - 1 for hit in hits], 10),
@@ -204,8 +204,8 @@ def test_the_best_map_is_named_with_its_lead(tmp_path: Path) -> None:
     assert best is not None
     assert best.row is rows[1]
     (table,) = tables_of_maps(rows)
-    assert table.lines[1].figures["pooled"]["iou"] == pytest.approx(408 / (500 + 50))
-    assert table.lines[2].gap.value == pytest.approx(408 / 550 - 413 / 2000)
+    assert table.lines[1].figures["pooled"]["iou"] == pytest.approx(482 / (600 + 60))
+    assert table.lines[2].gap.value == pytest.approx(482 / 660 - 488 / 2400)
     assert table.lines[2].gap.low > 0
     told = json.loads((tmp_path / "study.json").read_text(encoding="utf-8"))
     assert told["best"] == "rails on, mean; smooth 50 px, shrink 0"

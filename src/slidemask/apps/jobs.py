@@ -141,6 +141,13 @@ def evaluate(
         results, _part(cohort, split), to=out, against=other, overwrite=overwrite
     )
     differences = compare(other, evaluation) if other else []
+    for part in ("train", "validation"):
+        if seen := evaluation.about.get(f"slides of the {part} part"):
+            typer.echo(
+                f"WARNING: {seen} slides, or others of their patients, are in the model's {part} "
+                "part: their scores flatter it. --split test scores the rest.",
+                err=True,
+            )
     if as_json:
         show(_scores(evaluation, differences, report), as_json=True)
         return

@@ -1,7 +1,6 @@
 """Score a folder of results against a cohort's annotations."""
 
 import json
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -24,8 +23,6 @@ from slidemask.recipes.found import (
 )
 from slidemask.recipes.slidescore import Scored, score_result
 from slidemask.tiles.grid import Tiling
-
-log = logging.getLogger(__name__)
 
 SCORES: Final = "scores"
 """Folder below the results that scores are written to, where no other is named."""
@@ -134,19 +131,12 @@ def _about(out: Path, found: Sequence[Found]) -> dict[str, str]:
 
 
 def _seen(found: Sequence[Found]) -> dict[str, str]:
-    """Warn of slides that the model has learnt from, or that chose its epoch; say it in the report.
-
-    Scores on them say what was learnt by heart, not what a new slide would get.
-    """
-    said = {}
-    for part, slides in seen_in_training(found).items():
-        said[f"slides of the {part} part"] = f"{len(slides)} of {len(found)}"
-        log.warning(
-            "%d of %d slides or their patients are in the model's %s part (%s): their scores "
-            "flatter it. Score the test part with --split test.",
-            len(slides), len(found), part, ", ".join(slides[:5]),
-        )  # fmt: skip
-    return said
+    """Say how many slides the model has learnt from or was chosen by: their scores flatter it."""
+    seen = seen_in_training(found)
+    return {
+        f"slides of the {part} part": f"{len(slides)} of {len(found)}"
+        for part, slides in seen.items()
+    }
 
 
 def _resolution(tiling: Tiling) -> str:
