@@ -1,8 +1,6 @@
 """Read mask pyramids back, a few rows at a time."""
 
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 import tifffile
@@ -12,12 +10,12 @@ from slidemask.base.types import Labels
 from slidemask.geometry.box import Size
 from slidemask.io.ome import class_table
 from slidemask.io.planerows import PlaneRows
-from slidemask.io.source import PerThread
+from slidemask.io.source import OpenFile
 from slidemask.io.tiff import check_whole, main_series, planes_of
 from slidemask.io.tiffmpp import tiff_pixel_size
 
 
-class MaskFile:
+class MaskFile(OpenFile):
     """A label pyramid on disk; at most one row of tiles is held.
 
     Attributes
@@ -31,7 +29,7 @@ class MaskFile:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        super().__init__(path)
         with tifffile.TiffFile(path) as tiff:
             series = main_series(tiff)
             page = series.keyframe
@@ -44,7 +42,6 @@ class MaskFile:
             check_whole(path, planes)
             self.names = class_table(page.description).names
             self.mpp = tiff_pixel_size(page, series).mpp
-        self._files = PerThread(lambda: path.open("rb", buffering=0))
         self._levels = [
             PlaneRows(path, plane, self._read, level) for level, plane in enumerate(planes)
         ]
@@ -73,26 +70,6 @@ class MaskFile:
         level = fitting[0] if fitting else self._levels[-1]
         step = -(-max(level.size) // longest_px)
         return level.rows(0, level.size.height)[::step, ::step]
-
-    def close(self) -> None:
-        """Close the file."""
-        self._files.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def _read(self, offset: int, count: int) -> bytes:
-        file = self._files.get()
-        file.seek(offset)
-        return file.read(count)
 
 
 def open_mask(path: str | Path) -> MaskFile:

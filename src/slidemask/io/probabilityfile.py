@@ -1,8 +1,6 @@
 """Read probability maps back, a few rows at a time."""
 
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 import tifffile
@@ -12,12 +10,12 @@ from slidemask.base.types import Quantised
 from slidemask.geometry.box import Size
 from slidemask.io.ome import channel_names
 from slidemask.io.planerows import PlaneRows
-from slidemask.io.source import PerThread
+from slidemask.io.source import OpenFile
 from slidemask.io.tiff import TiffPlane, check_whole, main_series
 from slidemask.io.tiffmpp import tiff_pixel_size
 
 
-class ProbabilityFile:
+class ProbabilityFile(OpenFile):
     """Foreground probabilities on disk; at most one row of tiles of each class is held.
 
     Attributes
@@ -31,7 +29,7 @@ class ProbabilityFile:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        super().__init__(path)
         with tifffile.TiffFile(path) as tiff:
             series = main_series(tiff)
             page = series.keyframe
@@ -46,7 +44,6 @@ class ProbabilityFile:
             self.size: Size = planes[0].size
             self.names = channel_names(page.description)
             self.mpp = tiff_pixel_size(page, series).mpp
-        self._files = PerThread(lambda: path.open("rb", buffering=0))
         self._planes = [PlaneRows(path, plane, self._read) for plane in planes]
 
     def rows(self, top: int, height: int) -> Quantised:
@@ -58,26 +55,6 @@ class ProbabilityFile:
             If the rows are not all inside the map, or the file is damaged.
         """
         return np.stack([plane.rows(top, height) for plane in self._planes])
-
-    def close(self) -> None:
-        """Close the file."""
-        self._files.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def _read(self, offset: int, count: int) -> bytes:
-        file = self._files.get()
-        file.seek(offset)
-        return file.read(count)
 
 
 def open_probability(path: str | Path) -> ProbabilityFile:

@@ -4,7 +4,9 @@ import os
 import threading
 import weakref
 from collections.abc import Callable
-from typing import Generic, Protocol, TypeVar
+from pathlib import Path
+from types import TracebackType
+from typing import Generic, Protocol, Self, TypeVar
 
 import numpy as np
 
@@ -112,3 +114,36 @@ def flattened(rgba: np.ndarray, background: tuple[int, int, int] = (255, 255, 25
     share = alpha.astype(np.float32) / 255
     mixed = rgba[..., :3] * share + np.array(background, np.float32) * (1 - share)
     return (mixed + 0.5).astype(np.uint8)
+
+
+class OpenFile:
+    """A file that any thread reads at any place, until it is closed.
+
+    Parameters
+    ----------
+    path : Path
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._files = PerThread(lambda: path.open("rb", buffering=0))
+
+    def close(self) -> None:
+        """Close the file."""
+        self._files.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _read(self, offset: int, count: int) -> bytes:
+        file = self._files.get()
+        file.seek(offset)
+        return file.read(count)
