@@ -178,7 +178,8 @@ def test_a_cohort_without_patients_or_without_a_part_is_refused(
 
 
 CUT = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
 from slidemask.data.loader import TrainingLoader
 from slidemask.train import wholeslides
 told, count, mark = TrainingLoader.epoch, wholeslides.histogram_slide, sys.argv.pop()
