@@ -42,8 +42,8 @@ class Estimate:
     ----------
     parts : (P, ...) float64
         What each patient adds: pixel counts, or a sum of values and their number.
-    figure : callable, (..., *parts of one) -> (..., *R)
-        The figure from the sum of parts, for any leading axes; NaN where it is not defined.
+    figure : callable
+        The figure, of shape R, from the sum of parts, for any leading axes; NaN where it is not defined.
     redrawn : callable, optional
         The same for resamples, where it is stricter about what is defined.
 
@@ -64,22 +64,22 @@ class Estimate:
 
     @property
     def value(self) -> Values:
-        """The figure of the cohort as it is, (*R)."""
+        """The figure of the cohort as it is, of shape R."""
         return np.asarray(self.figure(self.parts.sum(0)))
 
     @property
     def alone(self) -> NDArray[np.bool_]:
-        """Whether each patient, taken alone, has the figure, (P, *R)."""
+        """Whether each patient, taken alone, has the figure, (P, R)."""
         chunks = [self.figure(part) for part in _chunks(self.parts)]
         return ~np.isnan(np.concatenate(chunks) if chunks else np.empty((0, *self.value.shape)))
 
     @property
     def defined(self) -> NDArray[np.intp]:
-        """In how many patients, taken alone, the figure is defined, (*R)."""
+        """In how many patients, taken alone, the figure is defined, of shape R."""
         return np.asarray(self.alone.sum(0))
 
     def resampled(self, weights: Values) -> Values:
-        """Return (B, *R) figures of B cohorts drawn with `weights`, (B, P)."""
+        """Return (B, R) figures of B cohorts drawn with `weights`, (B, P)."""
         one = self.parts.shape[1:]
         flat = self.parts.reshape(len(self.parts), int(np.prod(one)))
         step = max(1, _CHUNK // max(1, flat.shape[1]))
@@ -89,7 +89,7 @@ class Estimate:
         return np.concatenate([figure(sums) for sums in drawn])
 
     def interval(self, seed: int = 0, resamples: int = RESAMPLES) -> tuple[Values, Values]:
-        """Return the lower and upper bounds of the 95 % interval, each (*R).
+        """Return the lower and upper bounds of the 95 % interval, each of shape R.
 
         Draws in which the figure is not defined are left out. NaN where fewer than two patients
         have the figure: what one patient has cannot vary.
@@ -117,7 +117,7 @@ def draws(patients: int, seed: int = 0, resamples: int = RESAMPLES) -> Values:
 
 
 def bounds(drawn: Values) -> tuple[Values, Values]:
-    """Return the 2.5 and 97.5 per cent quantiles of (B, *R) over B, NaNs left out."""
+    """Return the 2.5 and 97.5 per cent quantiles of (B, R) over B, NaNs left out."""
     columns = drawn.reshape(len(drawn), -1)
     found = np.full((2, columns.shape[1]), np.nan)
     for number, column in enumerate(columns.T):

@@ -22,7 +22,7 @@ from slidemask.evaluate.figures import (
 )
 
 Measure = Callable[[Values], Values]
-"""Counts (..., *S) to a value per class (..., K); NaN where it is not defined."""
+"""Counts (..., S) to a value per class (..., K); NaN where it is not defined."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +33,7 @@ class Pile:
     ----------
     mean : str
         What an average over them is called: `MEAN_OF_SLIDES`, `MEAN_OF_TILES`.
-    counts : (U, *S) float64
+    counts : (U, S) float64
         What was counted in each unit.
     present : (U, K) bool
         Whether the unit belongs there, by class: a tile without the object does not belong to the
@@ -159,7 +159,7 @@ def ratio(part: Values, whole: Values) -> Values:
 
 
 def add_by_owner(values: Values, owner: NDArray[np.intp], owners: int) -> Values:
-    """Add (U, *S) up to (P, *S)."""
+    """Add (U, S) up to (P, S)."""
     sums = np.zeros((owners, *values.shape[1:]))
     np.add.at(sums, owner, values)
     return sums

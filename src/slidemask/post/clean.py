@@ -24,6 +24,8 @@ LabelBands: TypeAlias = Iterator[tuple[int, Labels]]
 class Post(Settings):
     """What happens to a probability map before it becomes a mask and polygons.
 
+    Holes are filled first, then edges smoothed, then parts shrunk, then small ones dropped.
+
     Parameters
     ----------
     threshold : float
@@ -41,8 +43,6 @@ class Post(Settings):
         Each 4-connected part of one class is scaled about its centroid by 1 less this.
     simplify_px : float
         How far outlines may leave the pixel edges, in pixels of the network's input; 0 is exact.
-
-    Holes are filled first, then edges smoothed, then parts shrunk, then small ones dropped.
     """
 
     threshold: float = Field(default=0.5, gt=0, le=1)
