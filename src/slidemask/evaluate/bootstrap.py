@@ -43,7 +43,8 @@ class Estimate:
     parts : (P, ...) float64
         What each patient adds: pixel counts, or a sum of values and their number.
     figure : callable
-        The figure, of shape R, from the sum of parts, for any leading axes; NaN where it is not defined.
+        The figure, of shape R, from the sum of parts, for any leading axes; NaN where it is not
+        defined.
     redrawn : callable, optional
         The same for resamples, where it is stricter about what is defined.
 

@@ -126,10 +126,10 @@ def calibration_error(counts: Counts, bins: int = BINS) -> Values:
     """Return the expected calibration error (ECE) of the foreground probability.
 
     The mean, over all pixels, of the distance of the share that is foreground from the mean
-    probability, in each of `bins` bins of equal width (Naeini et al., AAAI 2015; Guo et al., ICML 2017). Foreground is any class
-    but background: the map's probabilities added up. Slides are mostly background of which a
-    network is rightly sure, so a small error can hide a badly calibrated border; read it with
-    the reliability diagram.
+    probability, in each of `bins` bins of equal width (Naeini et al., AAAI 2015; Guo et al.,
+    ICML 2017). Foreground is any class but background: the map's probabilities added
+    up. Slides are mostly background of which a network is rightly sure, so a small error can hide
+    a badly calibrated border; read it with the reliability diagram.
 
     Parameters
     ----------
