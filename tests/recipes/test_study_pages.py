@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from journey import discs, write_png
+from slidemask.base.errors import CohortError
 from slidemask.data.case import Case
 from slidemask.evaluate.confusion import Confusion
 from slidemask.evaluate.evaluation import Evaluation, SlideScore
@@ -25,9 +26,11 @@ from slidemask.recipes.study.rails import Rails, measure_rails
 from slidemask.recipes.study.row import Measured, Row, Segmenting, Training
 from slidemask.recipes.study.sweep import Tried, trials_of
 from slidemask.recipes.study.sweepwriting import write_sweep
+from slidemask.recipes.study.tilesize import rails_of_sizes
 from slidemask.recipes.study.views import View
 from slidemask.recipes.study.writing import write_comparison
 from slidemask.tiles.entropy import entropy
+from slidemask.tiles.rails import Rails as TileRails
 
 OFF = ["filters.tissue=false"]
 
@@ -142,6 +145,17 @@ def test_rails_are_those_of_the_tiles_that_hold_the_object(
     assert found.tiles == len(each)
     assert (found.least, found.greatest) == (min(each), max(each))
     assert measure_rails(recipe, cases[:1], 32, most=2).tiles == 2
+    sifted = recipe.model_copy(
+        update={
+            "filters": recipe.filters.model_copy(update={"rails": TileRails(low=0, high=0)}),
+            "sampling": recipe.sampling.model_copy(update={"balance": "overlap"}),
+        }
+    )
+    assert measure_rails(sifted, cases[:1], 32, most=100) == found  # of all tiles all the same
+    with pytest.raises(CohortError, match="At no tile size"):
+        rails_of_sizes(
+            load_recipe("glas", [*OFF, "sampling.min_positive_share=1"]), cases, [96], most=9
+        )
     rails = [found, Rails(64, 3, 5, 5, 5.5, 6, 6.1)]
     report = write_comparison(tmp_path, compared([], {}), {"title": "Tile sizes"}, rails)
     assert "64 px" in report.read_text(encoding="utf-8")

@@ -123,9 +123,10 @@ def measure_rails(
         If no tile of this size holds the object.
     """
     tiling = recipe.tiling.model_copy(update={"tile_px": tile_px})
-    source = lay_tiles(
-        cases, recipe.classes, tiling=tiling, filters=recipe.filters, sampling=recipe.sampling
-    )
+    # All tiles there are: neither those that rails have left, nor those that balancing has.
+    filters = recipe.filters.model_copy(update={"rails": None})
+    sampling = recipe.sampling.model_copy(update={"balance": "none"})
+    source = lay_tiles(cases, recipe.classes, tiling=tiling, filters=filters, sampling=sampling)
     chosen = np.flatnonzero(source.table.is_positive(recipe.sampling))
     if not len(chosen):
         raise CohortError(

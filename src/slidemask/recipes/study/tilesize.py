@@ -56,6 +56,11 @@ def rails_of_sizes(
     """Measure the rails at each size, by size, and mark where their spread jumps.
 
     A size at which no tile holds enough of the object is left out with a warning.
+
+    Raises
+    ------
+    CohortError
+        If that is so at every size.
     """
     training = split_cases(cases, recipe.split)["train"]
     found = []
@@ -64,4 +69,6 @@ def rails_of_sizes(
             found.append(measure_rails(recipe, training, size, most=most))
         except CohortError as error:
             log.warning("%d px: %s", size, error)
+    if not found:
+        raise CohortError("At no tile size does a training tile hold enough of the object.")
     return marked(found)
