@@ -5,7 +5,8 @@ import pytest
 import shapely
 
 from slidemask.base.errors import SettingsError
-from slidemask.evaluate.sizes import ObjectSizes, measure_sizes, recall_by_size
+from slidemask.evaluate.overlaps import meet
+from slidemask.evaluate.sizes import ObjectSizes, recall_by_size, sizes_of
 from slidemask.geometry.annotations import Annotations
 
 
@@ -17,14 +18,14 @@ def squares(*found: tuple[float, float, float]) -> Annotations:
 def test_objects_are_measured_and_judged():
     truth = squares((0, 1000, 1000), (2000, 2000, 1000), (6000, 1000, 1000))
     predicted = squares((0, 600, 1000), (2000, 500, 1000), (2500, 500, 1000))
-    sizes = measure_sizes(truth, predicted, um_per_px=0.5)
+    sizes = sizes_of(meet(truth, predicted), um_per_px=0.5)
     np.testing.assert_allclose(sizes.mm2, [0.25, 0.5, 0.25])
     assert sizes.found.tolist() == [True, False, False]  # IoU .6, .25 and .25, none
     np.testing.assert_allclose(sizes.covered_mm2, [0.15, 0.25, 0])
 
 
 def test_what_two_predictions_cover_twice_counts_once():
-    sizes = measure_sizes(squares((0, 10, 10)), squares((0, 10, 10), (0, 10, 10)), um_per_px=1)
+    sizes = sizes_of(meet(squares((0, 10, 10)), squares((0, 10, 10), (0, 10, 10))), um_per_px=1)
     np.testing.assert_allclose(sizes.covered_mm2, sizes.mm2)
 
 

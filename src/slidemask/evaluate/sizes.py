@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slidemask.base.errors import SettingsError
-from slidemask.evaluate.overlaps import Known, Overlaps, meet
-from slidemask.geometry.annotations import Annotations
+from slidemask.evaluate.overlaps import Overlaps
 
 Values = NDArray[np.float64]
 
@@ -72,25 +71,16 @@ class SizeRow:
     pixel_recall: float
 
 
-def measure_sizes(
-    truth: Annotations, predicted: Annotations, *, um_per_px: float, known: Known | None = None
-) -> ObjectSizes:
-    """Measure the annotated objects of one class on one slide, and what was predicted there.
+def sizes_of(overlaps: Overlaps, *, um_per_px: float) -> ObjectSizes:
+    """Measure the annotated objects of one class on one slide, from overlaps that `meet` found.
 
     Parameters
     ----------
-    truth, predicted : Annotations
-        Polygons of one class, level-0 pixels; labels do not matter.
+    overlaps : Overlaps
+        Of level-0 pixels.
     um_per_px : float
         The slide's mpp.
-    known : callable, optional
-        As for `count_objects`.
     """
-    return sizes_of(meet(truth, predicted, known=known), um_per_px=um_per_px)
-
-
-def sizes_of(overlaps: Overlaps, *, um_per_px: float) -> ObjectSizes:
-    """Measure the truth objects of overlaps that `meet` found."""
     scale = um_per_px**2 / 1e6
     found = np.zeros(len(overlaps.truth), bool)
     found[overlaps.pairs[0][overlaps.matches()]] = True
