@@ -10,6 +10,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+import torch
 from safetensors.torch import load_file
 
 from journey import GLAND, disc_cases, write_png
@@ -131,6 +132,32 @@ def test_its_figure_is_that_of_the_masks_which_segment_writes(
     scores = json.loads((trained.run / "bundle" / "scores.json").read_text(encoding="utf-8"))
     after = scores["validation, whole slides, after cleaning"]
     assert after["dice slides"] == pytest.approx(np.mean(each))
+
+
+def test_a_calibrated_bundle_was_chosen_with_its_temperature(
+    cases: list[Case], tmp_path: Path
+) -> None:
+    """Threshold and figure are those of calibrated masks, and weights stay as they were."""
+    plain, calibrated = (
+        run_of(with_parts(selection={"calibrate": calibrate}), cases, tmp_path / str(calibrate))
+        for calibrate in (False, True)
+    )
+    bundle = Bundle.load(calibrated.run, "cpu")
+    temperature = bundle.info.model.temperature
+    assert temperature != pytest.approx(1.0, abs=0.01)
+    assert f"divided by {temperature:.3f}" in calibrated.chosen
+    weights = [load_file(one.run / "bundle" / "weights.safetensors") for one in (plain, calibrated)]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+    each = [
+        2 * (truth & found).sum() / (truth.sum() + found.sum())
+        for truth, found in masks_of(bundle, cases, tmp_path / "masks")
+    ]
+    assert bundle.info.provenance["selection"]["chosen_value"] == pytest.approx(np.mean(each))
+
+
+def test_calibration_needs_whole_slides() -> None:
+    with pytest.raises(ValueError, match="level"):
+        Selection(level="tiles", calibrate=True)
 
 
 def test_whole_slides_have_their_turn_every_so_many_epochs_and_at_the_last(

@@ -45,6 +45,15 @@ class CutShort:
     def __len__(self) -> int:
         return len(self._loader)  # type: ignore[arg-type]
 
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._loader, name)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name == "hard":
+            self._loader.hard = value  # type: ignore[attr-defined]
+        else:
+            super().__setattr__(name, value)
+
     def epoch(self, number: int) -> Iterator[tuple[Tensor, Tensor]]:
         for place, batch in enumerate(self._loader.epoch(number)):  # type: ignore[attr-defined]
             if number == self._epoch and place == self._batches:

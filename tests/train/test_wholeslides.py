@@ -206,6 +206,7 @@ class Told:
 
     def __init__(self, loader: TrainingLoader, network: nn.Conv2d, levels: tuple[int, ...]) -> None:
         self._loader, self._network, self._levels = loader, network, levels
+        self.source = loader.source
 
     def __len__(self) -> int:
         return 1

@@ -37,6 +37,15 @@ def recolour(
     return _uint8(cv2.transform(image, matrix))
 
 
+def invert(image: Rgb) -> Rgb:
+    """Return the negative.
+
+    >>> invert(np.array([[[0, 100, 255]]], np.uint8)).tolist()
+    [[[255, 155, 0]]]
+    """
+    return _uint8(cv2.bitwise_not(image))
+
+
 def gamma(image: Rgb, exponent: float) -> Rgb:
     """Raise values to a power: below 1 is lighter."""
     table = np.round(255 * (np.arange(256) / 255) ** exponent).astype(np.uint8)

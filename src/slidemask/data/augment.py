@@ -54,6 +54,8 @@ class Augment(Settings):
         Chance of varied stains.
     stain_scale, stain_shift : float
         Largest change of each stain's concentration: as a share of it, and in optical density.
+    invert : float
+        Chance of the negative: every value turned about the middle of its range.
     colour : float
         Chance of a change of the four that follow.
     brightness, contrast, saturation : float
@@ -81,6 +83,7 @@ class Augment(Settings):
     stain: Chance = 0.7
     stain_scale: Spread = 0.2
     stain_shift: Spread = 0.05
+    invert: Chance = 0.0
     colour: Chance = 0.8
     brightness: Spread = 0.15
     contrast: Spread = 0.15
@@ -100,7 +103,7 @@ class Augment(Settings):
     @classmethod
     def off(cls) -> "Augment":
         """Change nothing."""
-        names = ("flip", "turn", "affine", "stain", "colour", *_SHARPNESS_AND_NOISE)
+        names = ("flip", "turn", "affine", "stain", "invert", "colour", *_SHARPNESS_AND_NOISE)
         return cls(**dict.fromkeys(names, 0.0))
 
 
@@ -157,6 +160,8 @@ def change_look(image: Rgb, augment: Augment, rng: np.random.Generator) -> Rgb:
     if rng.random() < augment.stain:
         scale = 1 + rng.uniform(-1, 1, 3) * augment.stain_scale
         image = vary_stains(image, scale, rng.uniform(-1, 1, 3) * augment.stain_shift)
+    if augment.invert and rng.random() < augment.invert:  # no draw, no other chances, where off
+        image = appearance.invert(image)
     if rng.random() < augment.colour:
         image = appearance.recolour(
             image,

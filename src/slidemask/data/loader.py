@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -25,6 +26,7 @@ from slidemask.data.sampling import draw, epoch_length, moved
 from slidemask.data.shelf import Shelf
 from slidemask.data.source import TileSource
 from slidemask.geometry.box import Box
+from slidemask.tiles.grid import TileGrid
 from slidemask.tiles.reading import read_tile, surroundings
 
 
@@ -76,6 +78,8 @@ class TileMaker(Dataset[tuple[Views, Labels, str]]):
             own = grid if order.stride is None else replace(grid, stride=order.stride)
             box = moved((order.x, order.y), own, self._sampling.jitter, rng)
             motion = draw_motion(self._augment, grid.tile, rng)
+        if self._sampling.squeeze:
+            box, motion = _squeezed(grid, motion)
         slide, truth = self._shelf.get(order.case)
         window = _window(box, motion, grid.downsample)
         views = read_tile(slide, window, grid.downsample)
@@ -123,6 +127,8 @@ class TrainingLoader:
         self._orders = _Orders()
         self._loader = _loader(TileMaker(source, augment), self._orders, workers, pin=pin)
         self._tiles = epoch_length(source.table, source.sampling)
+        self.hard: NDArray[np.intp] | None = None
+        """Tiles of the source's table to be seen more often (`Sampling.hard_rounds`)."""
 
     @property
     def source(self) -> TileSource:
@@ -136,7 +142,8 @@ class TrainingLoader:
     def epoch(self, number: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield images (N, H, W, 3 or 6) and labels (N, H, W), both uint8, of epoch `number`."""
         table = self._source.table
-        tiles = draw(table, self._source.sampling, number)[: len(self) * self._batch]
+        tiles = draw(table, self._source.sampling, number, self.hard)
+        tiles = tiles[: len(self) * self._batch]
         columns = (table.case, table.x, table.y, table.stride)
         listed = zip(*(column[tiles].tolist() for column in columns), strict=True)
         orders = [
@@ -161,6 +168,8 @@ class ValidationLoader:
         Processes that read; 0 reads in this one.
     positives_only : bool
         Only tiles that hold enough foreground.
+    rows : array of int, optional
+        Only these of the source's table, in this order.
     pin : bool
         Put batches into page-locked memory, for CUDA.
     """
@@ -172,9 +181,10 @@ class ValidationLoader:
         *,
         workers: int = 0,
         positives_only: bool = False,
+        rows: NDArray[np.intp] | None = None,
         pin: bool = False,
     ) -> None:
-        table = source.table
+        table = source.table if rows is None else source.table.where(rows)
         if positives_only:
             table = table.where(table.is_positive(source.sampling))
         self._orders = _Orders()
@@ -242,6 +252,13 @@ def _start_worker(_worker: int) -> None:
 
 def _batched(orders: list[Order], size: int) -> list[list[Order]]:
     return [orders[first : first + size] for first in range(0, len(orders), size)]
+
+
+def _squeezed(grid: TileGrid, motion: Motion) -> tuple[Box, Motion]:
+    """Return a tile at the slide's corner and the motion that fills it with the whole slide."""
+    side, slide = grid.tile * grid.downsample, grid.slide
+    own = motion.squeezed(slide.width / grid.downsample, slide.height / grid.downsample)
+    return Box(0, 0, side, side), own
 
 
 def _window(box: Box, motion: Motion, downsample: float) -> Box:

@@ -66,6 +66,20 @@ class Motion:
         """Return the same motion about the same centre, of pixels `factor` times as large."""
         return replace(self, shift=(self.shift[0] / factor, self.shift[1] / factor))
 
+    def squeezed(self, width: float, height: float) -> "Motion":
+        """Return the same motion of a tile into which `width` × `height` pixels are squeezed.
+
+        They lie at the tile's top left corner and come to fill it, whatever their shape, before
+        they are moved.
+
+        >>> Motion(8).squeezed(8, 4).window  # the upper half, and a pixel for interpolation
+        Box(x=-1, y=-1, width=10, height=6)
+        """
+        size = np.array([width, height])
+        matrix = np.eye(2) if self.matrix is None else self.matrix
+        x, y = size / self.side * self.shift + (size - self.side) / 2
+        return replace(self, matrix=size[:, None] / self.side * matrix, shift=(float(x), float(y)))
+
     def _moved(
         self, pixels: NDArray[np.uint8], interpolation: int, border: dict[str, Any]
     ) -> NDArray[np.uint8]:

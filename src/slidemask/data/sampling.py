@@ -40,6 +40,9 @@ class Sampling(Settings):
     jitter : float
         Share of the stride by which a training tile moves at random, half to either side; 0 keeps
         tiles on their grid.
+    squeeze : bool
+        The whole slide is squeezed into its one tile, whatever its shape, for methods that see
+        photos so; it needs a tiling that gives each slide but one.
     balance : {"none", "overlap"}
         "overlap": training tiles of each class, and those of none, are cut with an overlap of
         their own, so that there are equally many, and what is too much is left out by chance;
@@ -49,6 +52,13 @@ class Sampling(Settings):
     tiles_per_class : int, optional
         Most tiles of a class that `balance` takes; None: as many as the rarest class gives at the
         overlap where it gives most.
+    hard_rounds : tuple of int
+        After each of these epochs the network looks through all negative training tiles; from
+        then on it sees more of those where it found most that is not there.
+    hard_share : float
+        Share of an epoch's negative tiles that are drawn from these.
+    hard_pool : float
+        Share of all negative tiles that they are; none that the network got right altogether.
     seed : int
         Another seed, another order, other movements, other augmentation.
     """
@@ -58,9 +68,13 @@ class Sampling(Settings):
     min_positive_share: float = Field(default=0.0, ge=0, le=1)
     max_unknown_share: float = Field(default=0.9, ge=0, le=1)
     jitter: float = Field(default=1.0, ge=0, le=2)
+    squeeze: bool = False
     balance: Literal["none", "overlap"] = "none"
     overlaps: tuple[float, ...] = OVERLAPS
     tiles_per_class: int | None = Field(default=None, ge=1)
+    hard_rounds: tuple[int, ...] = ()
+    hard_share: float = Field(default=0.5, gt=0, le=1)
+    hard_pool: float = Field(default=0.1, gt=0, le=1)
     seed: int = Field(default=0, ge=0)
 
     @field_validator("overlaps")
@@ -74,6 +88,17 @@ class Sampling(Settings):
     def _balanced(self) -> "Sampling":
         if self.tiles_per_class is not None and self.balance == "none":
             raise ValueError('tiles_per_class is for balance = "overlap"; set both or neither')
+        return self
+
+    @model_validator(mode="after")
+    def _harder(self) -> "Sampling":
+        if self.hard_rounds and self.negatives_per_positive is None:
+            raise ValueError(
+                "hard_rounds chooses among an epoch's negative tiles, so their number must be "
+                "told: give negatives_per_positive, or leave hard_rounds empty"
+            )
+        if any(epoch < 1 for epoch in self.hard_rounds):
+            raise ValueError("hard_rounds are numbers of epochs, from 1 on")
         return self
 
 
@@ -109,8 +134,8 @@ class TileTable:
     def __len__(self) -> int:
         return len(self.case)
 
-    def where(self, wanted: NDArray[np.bool_]) -> "TileTable":
-        """Return the tiles for which `wanted` is True."""
+    def where(self, wanted: NDArray[np.bool_] | NDArray[np.intp]) -> "TileTable":
+        """Return the tiles for which `wanted` is True, or of these numbers."""
         return TileTable(*(getattr(self, field.name)[wanted] for field in fields(self)))
 
     def is_positive(self, sampling: Sampling) -> NDArray[np.bool_]:
@@ -195,11 +220,13 @@ def _largest_class(grid: TileGrid, truth: Truth, classes: int) -> NDArray[np.uin
     return np.concatenate(rows)
 
 
-def draw(table: TileTable, sampling: Sampling, epoch: int) -> NDArray[np.intp]:
-    """Return the tiles of an epoch in their order; depends on the seed and the epoch alone.
+def draw(
+    table: TileTable, sampling: Sampling, epoch: int, hard: NDArray[np.intp] | None = None
+) -> NDArray[np.intp]:
+    """Return the tiles of an epoch in their order; depends on seed, epoch and `hard` alone.
 
     Where more tiles of a kind are asked for than there are, all are taken equally often, but for
-    the last round.
+    the last round. `hard` are the negative tiles to be seen more often.
     """
     rng = np.random.default_rng((sampling.seed, epoch))
     ratio, wanted = sampling.negatives_per_positive, sampling.tiles_per_epoch
@@ -210,8 +237,11 @@ def draw(table: TileTable, sampling: Sampling, epoch: int) -> NDArray[np.intp]:
         return _rounds(everything, len(table) if wanted is None else wanted, rng)
     positives = len(ones) if wanted is None else max(1, round(wanted / (1 + ratio)))
     negatives = round(ratio * positives) if wanted is None else wanted - positives
-    chosen = np.concatenate([_rounds(ones, positives, rng), _rounds(zeros, negatives, rng)])
-    return rng.permutation(chosen)
+    harder = round(sampling.hard_share * negatives) if hard is not None and len(hard) else 0
+    chosen = [_rounds(ones, positives, rng), _rounds(zeros, negatives - harder, rng)]
+    if harder and hard is not None:
+        chosen.append(_rounds(hard, harder, rng))
+    return rng.permutation(np.concatenate(chosen))
 
 
 def epoch_length(table: TileTable, sampling: Sampling) -> int:

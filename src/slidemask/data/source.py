@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from slidemask.base.classes import ClassMap
-from slidemask.base.errors import CohortError
+from slidemask.base.errors import CohortError, SettingsError
 from slidemask.data.balance import Balanced, choose_overlaps, trim
 from slidemask.data.case import Case
 from slidemask.data.sampling import Sampling, TileTable
@@ -84,7 +84,7 @@ def lay_tiles(
     CohortError
         If there is no case, or not one tile of which enough is known.
     SettingsError
-        If rails are to be learned and no tile is positive.
+        If rails are to be learned and no tile is positive, or slides of several tiles squeezed.
     SlideError, AnnotationError, ResolutionUnknownError
         If a case cannot be used.
     """
@@ -93,6 +93,8 @@ def lay_tiles(
     balanced = sampling.balance == "overlap"
     found = survey(cases, rules, sampling.overlaps if balanced else ())
     _require_tiles(found.table, cases)
+    if sampling.squeeze:
+        _require_one_tile(cases, found.grids)
     table, overlaps = _cut(cases, rules, found) if balanced else (found.table, [])
     rails, rail_tiles = _rails(table, rules)
     table = _within(table, rails)
@@ -154,6 +156,15 @@ def _trimmed(
     )
     log.info("balanced by overlap; %s", "; ".join(map(str, balance)))
     return trim(table, fewest, sampling.seed), balance
+
+
+def _require_one_tile(cases: Sequence[Case], grids: Sequence[TileGrid]) -> None:
+    for case, grid in zip(cases, grids, strict=True):
+        if len(grid) > 1:
+            raise SettingsError(
+                f"sampling.squeeze wants one tile a slide, but {case.slide} gives {len(grid)} of "
+                f"{grid.tile} px. Make tiling.longest_side_px equal to tiling.tile_px."
+            )
 
 
 def _require_tiles(table: TileTable, cases: Sequence[Case]) -> None:

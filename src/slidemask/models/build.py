@@ -5,13 +5,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from safetensors.torch import load_file
 from torch import nn
 
 from slidemask.base.errors import BundleError, SettingsError
 from slidemask.base.settings import Settings
 from slidemask.models.context import ContextNetwork
+from slidemask.models.fcn import FCN
 from slidemask.models.imagenet import IMAGENET_MEAN, IMAGENET_STD
 from slidemask.models.refined import RefinedTileNet
 from slidemask.models.tilecnn import TileNet, TileNetSpec
@@ -19,6 +20,8 @@ from slidemask.models.unet import UNet
 
 TILE = "tile"
 """The architecture that says what a tile shows."""
+FCN_NAME = "fcn"
+"""The architecture that goes from an encoder's last features to pixels in one step."""
 
 
 class ModelSpec(Settings):
@@ -27,23 +30,28 @@ class ModelSpec(Settings):
     Parameters
     ----------
     architecture : str
-        "unet" is our plain U-Net; "tile" says what a tile shows, one vote for all its pixels; any
-        other name is one of segmentation_models_pytorch ("Unet", "UnetPlusPlus",
-        "DeepLabV3Plus", "FPN", …).
+        "unet" is our plain U-Net; "tile" says what a tile shows, one vote for all its pixels;
+        "fcn" goes from an encoder's last features to pixels in one step (Mohamed 2024); any other
+        name is one of segmentation_models_pytorch ("Unet", "UnetPlusPlus", "DeepLabV3Plus",
+        "FPN", …).
     width, depth : int
         Filters of the first stage and number of halvings of the plain U-Net; `depth` is the
         encoder's depth for the others.
     encoder : str
         Encoder of segmentation_models_pytorch ("resnet34", "efficientnet-b0",
-        "tu-mobilenetv2_100", …).
+        "tu-mobilenetv2_100", …), also of "fcn".
     encoder_weights : str, optional
         A name such as "imagenet" (downloaded by the library) or the path of a .safetensors file.
+        TOML knows no None: there "" is chance.
     decoder_channels : tuple of int
-        Widths of the decoder's stages, deepest first; empty: the library's own.
+        Widths of the decoder's stages, deepest first; empty: the library's own. "fcn" has none.
     activation : {"softmax", "sigmoid"}
         Softmax over background and classes, or one independent sigmoid a class.
     mean, std : (red, green, blue)
         Normalisation of pixels scaled to 0..1; ImageNet's unless said otherwise.
+    temperature : float
+        Logits are divided by it to give probabilities; training leaves it at 1, and
+        `selection.calibrate` fits it afterwards.
     filters, kernel, dropouts, head, momentum : optional
         Of "tile": see `TileNetSpec`. The "dense" head, as published, fits tiles of one size; the
         "pool" head any.
@@ -64,6 +72,7 @@ class ModelSpec(Settings):
     activation: Literal["softmax", "sigmoid"] = "softmax"
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
+    temperature: float = Field(default=1.0, gt=0)
     filters: tuple[int, ...] = Field(default=(32, 64, 96, 96, 64), min_length=1)
     kernel: int = Field(default=3, ge=1)
     dropouts: tuple[float, float, float] = (0.2, 0.2, 0.3)
@@ -71,6 +80,11 @@ class ModelSpec(Settings):
     momentum: float = Field(default=0.01, gt=0, le=1)
     min_share: float = Field(default=0.5, ge=0, le=1)
     refine: int = Field(default=0, ge=0)
+
+    @field_validator("encoder_weights", mode="before")
+    @classmethod
+    def _empty_is_none(cls, value: object) -> object:
+        return None if value == "" else value
 
     @property
     def votes(self) -> bool:
@@ -94,6 +108,11 @@ class ModelSpec(Settings):
             raise ValueError(
                 f"decoder_channels has {len(self.decoder_channels)} widths, "
                 f"depth is {self.depth}: they must be equal"
+            )
+        if self.decoder_channels and self.architecture.lower() == FCN_NAME:
+            raise ValueError(
+                f"architecture = {FCN_NAME!r} has no decoder: leave out decoder_channels, got "
+                f"{self.decoder_channels}"
             )
         return self
 
@@ -162,24 +181,16 @@ def input_multiple(network: nn.Module) -> int:
 
 
 def _library_network(spec: ModelSpec, channels: int) -> nn.Module:
+    """Build a network on an encoder of segmentation_models_pytorch, and load its weights."""
     import segmentation_models_pytorch as smp
 
     architectures = {name.lower(): name for name in smp.MODEL_ARCHITECTURES_MAPPING}
-    _check_name("architecture", spec.architecture.lower(), list(architectures))
+    _check_name("architecture", spec.architecture.lower(), [*architectures, FCN_NAME])
     if not spec.encoder.startswith("tu-"):
         _check_name("encoder", spec.encoder, list(smp.encoders.encoders))
-    options: dict[str, Any] = {"encoder_depth": spec.depth}
-    if spec.decoder_channels:
-        options["decoder_channels"] = spec.decoder_channels
     local = spec.encoder_weights is not None and Path(spec.encoder_weights).suffix != ""
     try:
-        network = smp.create_model(
-            spec.architecture,
-            spec.encoder,
-            encoder_weights=None if local else spec.encoder_weights,
-            classes=channels,
-            **options,
-        )
+        network = _with_encoder(spec, channels, None if local else spec.encoder_weights)
     except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
         raise BundleError(
             f"segmentation_models_pytorch could not build {spec.architecture} with encoder "
@@ -189,6 +200,20 @@ def _library_network(spec: ModelSpec, channels: int) -> nn.Module:
     if local:
         _load_encoder(network, Path(str(spec.encoder_weights)))
     return network
+
+
+def _with_encoder(spec: ModelSpec, channels: int, weights: str | None) -> nn.Module:
+    import segmentation_models_pytorch as smp
+
+    if spec.architecture.lower() == FCN_NAME:
+        encoder = smp.encoders.get_encoder(spec.encoder, depth=spec.depth, weights=weights)
+        return FCN(encoder, channels)
+    options: dict[str, Any] = {"encoder_depth": spec.depth}
+    if spec.decoder_channels:
+        options["decoder_channels"] = spec.decoder_channels
+    return smp.create_model(
+        spec.architecture, spec.encoder, encoder_weights=weights, classes=channels, **options
+    )
 
 
 def _load_encoder(network: nn.Module, path: Path) -> None:

@@ -44,7 +44,7 @@ class Segmenter(nn.Module):
         self.classes, self.votes, self.min_share = classes, spec.votes, spec.min_share
         self.context = context
         self.channels = 3 if context is None else 6
-        self.sigmoid = spec.activation == "sigmoid"
+        self.sigmoid, self.temperature = spec.activation == "sigmoid", spec.temperature
         self.network = build_network(spec, classes, context, tile_px)
         self.multiple = input_multiple(self.network)
         self.register_buffer("mean", 255 * torch.tensor(spec.mean))
@@ -104,7 +104,7 @@ class Segmenter(nn.Module):
 
         Independent sigmoids leave to the background the chance that no class is there.
         """
-        logits = logits.float()
+        logits = logits.float() / self.temperature
         if not self.sigmoid:
             return logits.softmax(dim=1)
         classes = logits.sigmoid()

@@ -5,6 +5,7 @@ import io
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from slidemask.models.bundle import Bundle, BundleInfo
 from slidemask.post.clean import Post
 from slidemask.recipes.card import write_card
 from slidemask.recipes.recipe import Recipe
+from slidemask.train.calibrate import fit_temperature
 from slidemask.train.checkpoint import Progress
 from slidemask.train.choose import (
     LEFT_OUT,
@@ -43,6 +45,14 @@ TABLE = "selection.csv"
 log = logging.getLogger(__name__)
 
 Figures = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Validation:
+    """The validation part: its slides whole, and all its tiles."""
+
+    slides: WholeSlides
+    tiles: ValidationLoader
 
 
 def validation_tiles(recipe: Recipe, source: TileSource) -> tuple[ValidationLoader, TileLevel]:
@@ -100,13 +110,18 @@ def scores_of(row: Mapping[str, float]) -> dict[str, Figures]:
 
 
 def settle(
-    run: Path, recipe: Recipe, slides: WholeSlides, progress: Progress, *, device: torch.device
+    run: Path,
+    recipe: Recipe,
+    on: Validation,
+    progress: Progress,
+    *,
+    device: torch.device,
 ) -> None:
     """Choose threshold and cleaning of the best epoch's bundle, once; write the table of all.
 
-    Without cleaning the figures are known from the epoch itself. Otherwise the slides are
-    segmented once more, with the bundle as it was saved, and cleaned in every way. The weights
-    stay as they are; `bundle.json`, which says that all is done, is written last.
+    Without cleaning and calibration the figures are known from the epoch itself. Otherwise the
+    slides are segmented once more, with the bundle as it was saved, and cleaned in every way. The
+    weights stay as they are; `bundle.json`, which says that all is done, is written last.
     """
     folder = run / "bundle"
     bundle = Bundle.load(folder, str(device))
@@ -114,11 +129,15 @@ def settle(
     if "chosen" in told and (run / TABLE).exists():
         return
     began = time.perf_counter()
+    warmth = 1.0
+    if recipe.selection.calibrate:
+        warmth = fit_temperature(bundle, on.tiles)
+        bundle = _at_temperature(bundle, warmth)
     posts = candidates(recipe.selection, recipe.post)
     row, selection = progress.history[progress.best_epoch - 1], recipe.selection
-    cleaning = any(_changes(post) for post in posts)
+    cleaning = recipe.selection.calibrate or any(_changes(post) for post in posts)
     if cleaning:
-        each = [figures_of(counts) for counts in slides.cleaned(bundle, posts)]
+        each = [figures_of(counts) for counts in on.slides.cleaned(bundle, posts)]
     else:
         each = [figures_at(row, selection, post.threshold) for post in posts]
     at = best_of(each, selection)
@@ -128,6 +147,8 @@ def settle(
         f"{best.min_area_um2:g} µm² dropped and holes below {best.fill_holes_um2:g} µm² filled: "
         f"{_in_words(each[at], selection)}, the best of {len(posts)} ways."
     )
+    if recipe.selection.calibrate:
+        words += f" Logits are divided by {warmth:.3f}, fitted to the validation tiles."
     log.info("%s (%s)", words, duration(time.perf_counter() - began))
     _write_table(run / TABLE, posts, each, names=deciding(selection), chosen=at)
     value = each[at][deciding(selection)[0]]
@@ -142,6 +163,15 @@ def settle(
     if cleaning:
         scores[f"validation, {WHOLE}, after cleaning"] = each[at]
     _rewrite(folder, info, recipe, scores)
+
+
+def _at_temperature(bundle: Bundle, temperature: float) -> Bundle:
+    """Return the bundle, as it was saved at temperature 1, at another."""
+    info = bundle.info.model_copy(
+        update={"model": bundle.info.model.model_copy(update={"temperature": temperature})}
+    )
+    bundle.segmenter.temperature = temperature
+    return replace(bundle, info=info)
 
 
 def _use(info: BundleInfo, post: Post) -> dict[str, dict[str, Any]]:

@@ -21,6 +21,7 @@ from slidemask.models.build import TILE, ModelSpec, tile_spec
 from slidemask.models.losses import LossSpec
 from slidemask.models.tilecnn import require_room
 from slidemask.post.clean import Post
+from slidemask.post.outlines import Outlines
 from slidemask.tiles.filters import Filters
 from slidemask.tiles.grid import Tiling
 from slidemask.train.schedule import Schedule, Selection
@@ -58,6 +59,8 @@ class Recipe(Settings):
         How training tiles are cut.
     whole : WholeSlide, optional
         How whole slides are cut; the same, unless said otherwise.
+    photo : Outlines, optional
+        How slides are found in photos, where the network is for that.
     """
 
     name: str
@@ -76,6 +79,7 @@ class Recipe(Settings):
     selection: Selection = Selection()
     blend: Blend = Blend()
     post: Post = Post()
+    photo: Outlines | None = None
 
     @model_validator(mode="after")
     def _network_fits(self) -> "Recipe":

@@ -81,6 +81,7 @@ def use_of(bundle: Bundle, changes: Sequence[str] = ()) -> Use:
         "filters": info.filters.model_dump(),
         **deepcopy(info.use),
     }
+    table.pop("photo", None)  # of slides in photos: `slidemask photo` reads it
     for change in changes:
         apply_change(table, change)
     use = checked(Use, table, "these settings")
@@ -141,7 +142,7 @@ def segment(
     bundles = [bundle] if isinstance(bundle, Bundle) else bundle
     models = [Model.of(one, options.changes) for one in bundles]
     common_post([model.use.post for model in models])
-    folders = _folders([case.slide for case in cases], output_folder(out))
+    folders = result_folders([case.slide for case in cases], output_folder(out))
     for case, folder in zip(cases, folders, strict=True):
         try:
             state = segment_slide(case, models, folder, options=options)
@@ -235,7 +236,7 @@ def _identity(models: Sequence[Model], source: str, mpp: float | None) -> dict[s
     }
 
 
-def _folders(slides: Sequence[Path], out: Path) -> list[Path]:
+def result_folders(slides: Sequence[Path], out: Path) -> list[Path]:
     """Return a folder for each slide: its stem, or with suffix and parents where that is shared."""
     paths = [path.resolve() for path in slides]
     twice = sorted({path.name for path in paths if paths.count(path) > 1})

@@ -19,7 +19,7 @@ from slidemask.base.record import machine, versions
 from slidemask.base.settings import digest
 from slidemask.data.case import PARTS, Case
 from slidemask.data.cohort import read_cohort, write_cohort
-from slidemask.data.loader import TrainingLoader
+from slidemask.data.loader import TrainingLoader, ValidationLoader
 from slidemask.data.source import TileSource, lay_tiles
 from slidemask.data.split import Parts, split_cases
 from slidemask.data.spread import learned_rails
@@ -28,7 +28,14 @@ from slidemask.models.bundle import Bundle, BundleInfo, read_info, save_bundle
 from slidemask.models.devices import choose_device
 from slidemask.models.segmenter import Segmenter
 from slidemask.recipes.card import write_card
-from slidemask.recipes.choosing import evidence, post_so_far, scores_of, settle, validation_tiles
+from slidemask.recipes.choosing import (
+    Validation,
+    evidence,
+    post_so_far,
+    scores_of,
+    settle,
+    validation_tiles,
+)
 from slidemask.recipes.recipe import Recipe, load_recipe, write_recipe
 from slidemask.tiles.filters import Filters
 from slidemask.train.checkpoint import Progress
@@ -40,7 +47,7 @@ from slidemask.train.wholeslides import WholeSlides
 
 SAMPLES = 8
 WRITTEN = (
-    "bundle", "cohort.csv", "curves.png", "epochs", "history.csv", "inputs.json",
+    "bundle", "cohort.csv", "curves.png", "epochs", "hard", "history.csv", "inputs.json",
     "last.safetensors", "samples.png", "selection.csv", "tensorboard", ".validation", "recipe.toml",
 )  # fmt: skip
 """What a run leaves in its folder; the recipe, which marks it as a run's, goes last."""
@@ -116,7 +123,9 @@ def train(
     finished = is_finished(progress, recipe.schedule, recipe.selection)
     if task.slides:
         if finished:
-            settle(run, recipe, task.slides, progress, device=where)
+            tiles = ValidationLoader(laid.validation, recipe.schedule.batch)
+            on = Validation(task.slides, tiles)
+            settle(run, recipe, on, progress, device=where)
         task.slides.close()
     if not progress.best_epoch:
         return Trained(run, progress, finished, task.training.source)
@@ -273,10 +282,12 @@ def _info(recipe: Recipe, parts: Parts, laid: _Laid, progress: Progress) -> Bund
         "machine": machine(),
         "versions": versions(),
     }
-    use: Mapping[str, Any] = {
+    use: dict[str, Any] = {
         "blend": recipe.blend.model_dump(mode="json"),
         "post": post_so_far(recipe, progress).model_dump(mode="json"),
     }
+    if recipe.photo is not None:
+        use["photo"] = recipe.photo.model_dump(mode="json")
     weights = recipe.model.encoder_weights
     named = recipe.model.model_copy(update={"encoder_weights": weights and Path(weights).name})
     return BundleInfo(
@@ -285,7 +296,7 @@ def _info(recipe: Recipe, parts: Parts, laid: _Laid, progress: Progress) -> Bund
         classes=recipe.classes,
         tiling=recipe.tiling_on_slides,
         filters=laid.filters,
-        use=dict(use),
+        use=use,
         provenance=provenance,
     )
 

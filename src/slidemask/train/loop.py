@@ -22,6 +22,7 @@ from slidemask.models.losses import LossSpec, loss
 from slidemask.models.segmenter import Segmenter
 from slidemask.train.checkpoint import Progress, load_checkpoint, save_checkpoint
 from slidemask.train.choose import WHOLE, column, judge, rank_of
+from slidemask.train.hard import recall, remember, search
 from slidemask.train.history import History
 from slidemask.train.schedule import Schedule, Selection
 from slidemask.train.validation import validate
@@ -111,6 +112,7 @@ def fit(
     progress = load_checkpoint(last, task.segmenter, optimiser) if last.exists() else Progress()
     model, fabric_optimiser = fabric.setup(task.segmenter, optimiser)
     history = History(run, progress.history)
+    task.training.hard = recall(run, task.training.source.sampling, progress.epoch)
     log.info("%s trainable parameters", f"{task.segmenter.parameters_count:,}")
     try:
         while not is_finished(progress, task.schedule, task.selection):
@@ -122,6 +124,8 @@ def fit(
             history.add(figures)
             if better:  # before the checkpoint: stopped in between, the epoch is done again
                 on_best(progress)
+            if epoch in task.training.source.sampling.hard_rounds:
+                _look_for_hard_tiles(fabric, task, run, epoch)
             if task.schedule.keep_epochs:
                 save_weights(run / EPOCHS / f"{epoch:03d}.safetensors", task.segmenter)
             save_checkpoint(last, task.segmenter, optimiser, progress)
@@ -193,6 +197,14 @@ def _validate(fabric: Fabric, task: Task, epoch: int) -> dict[str, float]:
     value = figures.get(column(task.selection), math.nan)
     log.info("epoch %d: %s %.4f; validation: %s", epoch, column(task.selection), value, cost)
     return figures
+
+
+def _look_for_hard_tiles(fabric: Fabric, task: Task, run: Path, epoch: int) -> None:
+    began, training = time.perf_counter(), task.training
+    training.hard = search(task.segmenter, training, fabric, batch=task.schedule.batch)
+    remember(run, epoch, training.hard)
+    took = duration(time.perf_counter() - began)
+    log.info("epoch %d: %d hard negative tiles found (%s)", epoch, len(training.hard), took)
 
 
 def _advance(progress: Progress, figures: dict[str, float], selection: Selection) -> bool:

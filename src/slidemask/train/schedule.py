@@ -3,7 +3,7 @@
 import math
 from typing import Annotated, Literal, TypeAlias
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from slidemask.base.settings import Settings
 
@@ -109,6 +109,9 @@ class Selection(Settings):
     min_areas_um2, fill_holes_um2 : tuple of float
         Among which `post.min_area_um2` and `post.fill_holes_um2` are chosen, after the last epoch;
         empty: the recipe's own stay.
+    calibrate : bool
+        After the last epoch one temperature for all logits is fitted to the validation tiles, so
+        that probabilities are worth their name; threshold and cleaning are chosen after it.
     every_epochs : int
         Whole slides are segmented after every so many epochs, and after the last one.
     """
@@ -122,4 +125,14 @@ class Selection(Settings):
     )
     min_areas_um2: tuple[Area, ...] = ()
     fill_holes_um2: tuple[Area, ...] = ()
+    calibrate: bool = False
     every_epochs: int = Field(default=1, ge=1)
+
+    @model_validator(mode="after")
+    def _chosen_afterwards(self) -> "Selection":
+        if self.calibrate and self.level != "slides":
+            raise ValueError(
+                "calibrate moves probabilities, so the threshold must be chosen after it: "
+                'give level = "slides"'
+            )
+        return self

@@ -1,0 +1,1 @@
+"""Networks for other devices: formats, parity with PyTorch, card."""

@@ -1,0 +1,160 @@
+"""Slides in a photo, from a network's probabilities: regions that touch are told apart."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+from shapely.geometry import Polygon
+
+from slidemask.base.settings import Settings
+from slidemask.base.types import Mask
+from slidemask.geometry.components import Ids, label
+
+Plane = NDArray[np.float32]
+"""(H, W), one class's probabilities, 0..1."""
+Kind = Literal["quadrilateral", "curved", "box"]
+
+
+class Outlines(Settings):
+    """How slides are found in a photo.
+
+    Parameters
+    ----------
+    method : {"outline", "boxes"}
+        Quadrilaterals along the slides' own edges; or upright boxes round connected pixels
+        (Mohamed 2024).
+    longest_px : int
+        Longer side of what the network sees.
+    squash : bool
+        Make the photo a square of that side, whatever its shape.
+    pad_px : int
+        Black added on every side; the whole is then brought back to its size.
+    threshold : float
+        Probability from which a pixel is part of a slide.
+    min_share : float
+        Smallest slide, as a share of the photo's area; of "boxes", of what the network sees.
+    border_share : float
+        Width of the class "border" inside each outline, as a share of the photo's longer side.
+    min_confidence : float
+        Outlines below are refused: see `Outline`.
+    refine : bool
+        Move the sides to the strongest edges nearby, at the photo's full resolution.
+    bent_share, max_bend_share : float
+        A side that leaves its chord by more than the first share of its length is curved; by
+        more than the second it is too bent to be straightened, and the outline is refused.
+    """
+
+    method: Literal["outline", "boxes"] = "outline"
+    longest_px: int = Field(default=640, ge=32, le=4096)
+    squash: bool = False
+    pad_px: int = Field(default=0, ge=0)
+    threshold: float = Field(default=0.5, gt=0, lt=1)
+    min_share: float = Field(default=0.003, ge=0, lt=1)
+    border_share: float = Field(default=0.01, gt=0, lt=0.2)
+    min_confidence: float = Field(default=0.7, ge=0, le=1)
+    refine: bool = True
+    bent_share: float = Field(default=0.008, gt=0, lt=1)
+    max_bend_share: float = Field(default=0.15, gt=0, lt=1)
+
+
+@dataclass(frozen=True, eq=False)
+class Outline:
+    """One slide in a photo.
+
+    Parameters
+    ----------
+    corners : (4, 2) float64
+        (x, y) in the photo's pixels, clockwise from the one that is top left as seen. Pixel (i, j)
+        covers [j, j + 1) x [i, i + 1). Corners may lie outside the photo.
+    polygon : Polygon
+        The outline within the photo; of "curved" ones with vertices along the bent sides.
+    confidence : float
+        0..1: mean probability of the slide inside, times the agreement (IoU) of the outline with
+        the region of pixels that the network marks. Text and other ragged regions have little.
+    kind : {"quadrilateral", "curved", "box"}
+        Four straight sides; at least one bent side; an upright box.
+    """
+
+    corners: NDArray[np.float64]
+    polygon: Polygon
+    confidence: float
+    kind: Kind
+
+
+def separate(inside: Plane, border: Plane, settings: Outlines) -> tuple[Ids, int]:
+    """Give the slides of a photo numbers from 1 up, also where they touch.
+
+    Confident interiors are the seeds. Each pixel of the border belongs to the nearest seed, as
+    far as a border can reach.
+
+    Parameters
+    ----------
+    inside, border : (H, W) float32
+        Probabilities of "slide" and "border"; zeros where a network knows no border.
+    settings : Outlines
+        `threshold`, `min_share`, `border_share`.
+
+    Returns
+    -------
+    ids : (H, W) int32
+        0 outside all slides.
+    count : int
+
+    Examples
+    --------
+    >>> inside, border = np.zeros((2, 60, 60), np.float32)
+    >>> border[10:50, 5:55] = 1
+    >>> inside[12:48, 7:29] = inside[12:48, 31:53] = 1
+    >>> border[inside > 0] = 0
+    >>> ids, count = separate(inside, border, Outlines(border_share=0.04))
+    >>> count, (ids == ids[20, 20]).sum(), ids[30, 29] == ids[30, 30]
+    (2, np.int64(1000), np.False_)
+    """
+    smallest_px = settings.min_share * inside.size
+    seeds = (inside > settings.threshold) & (inside >= border)
+    seeds = _without_small(seeds, smallest_px / 4)
+    if not seeds.any():
+        return np.zeros(inside.shape, np.int32), 0
+    away, nearest = cv2.distanceTransformWithLabels(
+        (~seeds).view(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_CCOMP
+    )
+    reach_px = 2 * settings.border_share * max(inside.shape) + 1
+    kept = (inside + border > settings.threshold) & (away <= reach_px)
+    ids, count = np.where(kept, nearest, 0).astype(np.int32), int(nearest.max())
+    return _renumbered(ids, count, smallest_px)
+
+
+def boxes(inside: Plane, settings: Outlines) -> NDArray[np.float64]:
+    """Return (N, 4) boxes x, y, right, bottom round 8-connected pixels above the threshold.
+
+    Small ones are dropped (Mohamed 2024). Without `pad_px`, coordinates are those of `inside`.
+    """
+    mask = (inside > settings.threshold).view(np.uint8)
+    count, _, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
+    x, y, width, height, _ = stats[1:count].T.astype(np.float64)
+    kept = (width - 1) * (height - 1) >= settings.min_share * inside.size
+    return np.stack([x, y, x + width, y + height], axis=1)[kept]
+
+
+def _without_small(mask: Mask, smallest_px: float) -> Mask:
+    count, ids, stats, _ = cv2.connectedComponentsWithStats(mask.view(np.uint8), connectivity=8)
+    kept = stats[:, cv2.CC_STAT_AREA] >= smallest_px
+    kept[0] = False
+    return kept[ids] if count > 1 else mask
+
+
+def _renumbered(ids: Ids, count: int, smallest_px: float) -> tuple[Ids, int]:
+    """Keep each number's largest part, where that is large enough."""
+    out, found = np.zeros_like(ids), 0
+    for number in range(1, count + 1):
+        parts, some = label(ids == number, 8)
+        if not some:
+            continue
+        areas = np.bincount(parts.ravel())[1:]
+        if areas.max() >= smallest_px:
+            found += 1
+            out[parts == areas.argmax() + 1] = found
+    return out, found

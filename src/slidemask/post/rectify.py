@@ -1,0 +1,199 @@
+"""A slide's outline made a rectangle, at the photo's own resolution.
+
+The aspect ratio of the slide follows from the perspective of its four corners (Zhang and He,
+"Whiteboard scanning and image enhancement", 2007): a pinhole camera with square pixels and the
+principal point at the photo's centre sees a rectangle as this quadrilateral for one focal length
+and one ratio only. Where two sides run parallel the focal length cannot be told, and a phone's
+usual one is taken; the ratio then hardly depends on it, and not at all where all sides do.
+"""
+
+import cv2
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+
+from slidemask.base.types import Rgb
+from slidemask.post.outlines import Outline
+
+USUAL_FOCAL = 0.8
+"""Focal length over the photo's longer side: 28 mm on a 36 mm wide film."""
+_FOCALS = (0.45, 4.0)
+"""Focal lengths that phones have, over the longer side: others come from inexact corners."""
+_LARGEST_PX = 100_000_000
+
+Points = NDArray[np.float64]
+
+
+def rectify(photo: Rgb, outline: Outline) -> Rgb:
+    """Cut a slide out and straighten it.
+
+    Parameters
+    ----------
+    photo : (H, W, 3) uint8
+    outline : Outline
+        A box is cut out as it is. Bent sides are made straight: what lies between is moved by
+        the four sides' deviations from their chords, mixed as in a Coons patch.
+
+    Returns
+    -------
+    (h, w, 3) uint8
+        As large as the slide is in the photo; what lies outside the photo is white.
+    """
+    height, width = photo.shape[:2]
+    corners = outline.corners
+    if outline.kind == "box":
+        x, y, right, bottom = np.rint([*corners[0], *corners[2]]).astype(int).clip(0)
+        return photo[y : max(bottom, y + 1), x : max(right, x + 1)].copy()
+    size = output_size(corners, (width, height))
+    bows = _bows(outline)
+    to_photo = homography(size, corners)
+    if bows is None:
+        # Pixel centres are what cv2 counts by.
+        centred = _shifted(-0.5) @ to_photo @ _shifted(0.5)
+        pixels = cv2.warpPerspective(
+            photo, centred, size, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+            borderMode=cv2.BORDER_CONSTANT, borderValue=(255, 255, 255),
+        )  # fmt: skip
+        return np.asarray(pixels, np.uint8)
+    return _straightened(photo, to_photo, bows, size)
+
+
+def output_size(corners: Points, photo_size: tuple[int, int]) -> tuple[int, int]:
+    """Return width and height in pixels: of the slide's ratio, with as many as it has in the photo.
+
+    Parameters
+    ----------
+    corners : (4, 2) float64
+        Clockwise from the top left.
+    photo_size : (int, int)
+        Width and height, of which the middle is the principal point.
+    """
+    ratio = aspect_ratio(corners, photo_size)
+    top, right, bottom, left = np.hypot(*(np.roll(corners, -1, axis=0) - corners).T)
+    # The longest of opposite sides keeps its pixels, so that nothing is lost.
+    width = max(top, bottom, max(left, right) * ratio)
+    shrink = min(1.0, float(_LARGEST_PX * ratio) ** 0.5 / width)
+    return max(1, round(width * shrink)), max(1, round(width * shrink / ratio))
+
+
+def aspect_ratio(corners: Points, photo_size: tuple[int, int]) -> float:
+    """Return width over height of the rectangle that a camera sees as `corners`.
+
+    Examples
+    --------
+    A square, seen from below by a camera with a usual focal length:
+
+    >>> seen = np.array([[-300, -300], [300, -300], [400, 400], [-400, 400.0]]) + 1000
+    >>> flat = np.array([[0, 0], [30, 0], [30, 20], [0, 20.0]])
+    >>> round(aspect_ratio(flat, (100, 100)), 6), round(aspect_ratio(seen, (2000, 2000)), 2)
+    (1.5, 0.73)
+    """
+    scale = float(max(photo_size))
+    centred = (corners - np.array(photo_size) / 2) / scale
+    m1, m2, m4, m3 = np.concatenate([centred, np.ones((4, 1))], axis=1)  # as the paper counts
+    k2 = _triple(m1, m4, m3) / _triple(m2, m4, m3)
+    k3 = _triple(m1, m4, m2) / _triple(m3, m4, m2)
+    n2, n3 = k2 * m2 - m1, k3 * m3 - m1
+    focal = _focal(n2, n3)
+    if not np.isfinite([*n2, *n3]).all():
+        return 1.0
+    ratio = np.hypot(np.hypot(n2[0], n2[1]) / focal, n2[2]) / np.hypot(
+        np.hypot(n3[0], n3[1]) / focal, n3[2]
+    )
+    return float(np.clip(ratio, 0.02, 50))
+
+
+def homography(size: tuple[int, int], corners: Points) -> NDArray[np.float64]:
+    """Return the (3, 3) map from a rectangle 0..w, 0..h to the photo."""
+    width, height = size
+    flat = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float32)
+    terms, values = [], []
+    for (u, v), (x, y) in zip(flat.astype(np.float64), corners, strict=True):
+        terms += [[u, v, 1, 0, 0, 0, -u * x, -v * x], [0, 0, 0, u, v, 1, -u * y, -v * y]]
+        values += [x, y]
+    return np.append(np.linalg.solve(np.array(terms), np.array(values)), 1.0).reshape(3, 3)
+
+
+def _triple(a: Points, b: Points, c: Points) -> float:
+    return float(np.cross(a, b) @ c)
+
+
+def _focal(n2: Points, n3: Points) -> float:
+    """Return the focal length over the photo's longer side; the usual one where it is not told."""
+    depth = n2[2] * n3[2]
+    if abs(depth) < 1e-9:
+        return USUAL_FOCAL
+    square = -(n2[0] * n3[0] + n2[1] * n3[1]) / depth
+    if not _FOCALS[0] ** 2 <= square <= _FOCALS[1] ** 2:
+        return USUAL_FOCAL
+    return float(square**0.5)
+
+
+def _shifted(by: float) -> NDArray[np.float64]:
+    return np.array([[1, 0, by], [0, 1, by], [0, 0, 1]])
+
+
+def _bows(outline: Outline) -> list[Points] | None:
+    """Return the points of the four sides, corner to corner; None where all are straight."""
+    ring = shapely.get_coordinates(outline.polygon.exterior)[:-1]
+    if len(ring) <= 4 or outline.kind != "curved":
+        return None
+    away = np.hypot(*(ring[:, None] - outline.corners[None]).transpose(2, 0, 1))
+    at, distance = away.argmin(axis=0), away.min(axis=0)
+    if distance.max() > 1.0:  # a corner was cut off by the photo's edge
+        return None
+    signed = float(
+        np.dot(ring[:, 0], np.roll(ring[:, 1], -1)) - np.dot(ring[:, 1], np.roll(ring[:, 0], -1))
+    )
+    if signed < 0:  # y down: clockwise as seen is positive
+        ring, at = ring[::-1], len(ring) - 1 - at
+    sides = []
+    for number in range(4):
+        first, last = at[number], at[(number + 1) % 4]
+        count = (last - first) % len(ring)
+        sides.append(ring[(first + np.arange(count + 1)) % len(ring)])
+    return sides
+
+
+def _straightened(
+    photo: Rgb, to_photo: NDArray[np.float64], sides: list[Points], size: tuple[int, int]
+) -> Rgb:
+    """Sample the photo where the flat picture's pixels lie on the bent slide."""
+    width, height = size
+    back = np.linalg.inv(to_photo)
+    u, v = (np.arange(width) + 0.5) / width, (np.arange(height) + 0.5) / height
+    flat = [_mapped(back, side) for side in sides]
+    top, bottom = _deviation(flat[0], 0, u * width), _deviation(flat[2], 0, u * width)
+    right, left = _deviation(flat[1], 1, v * height), _deviation(flat[3], 1, v * height)
+    bottom -= [0, height]
+    right -= [width, 0]
+    across, down = u[None, :, None], v[:, None, None]
+    moved = (
+        (1 - down) * top[None]
+        + down * bottom[None]
+        + (1 - across) * left[:, None]
+        + across * right[:, None]
+    )
+    x = (u * width)[None] + moved[..., 0]
+    y = (v * height)[:, None] + moved[..., 1]
+    w = to_photo[2, 0] * x + to_photo[2, 1] * y + to_photo[2, 2]
+    at_x = (to_photo[0, 0] * x + to_photo[0, 1] * y + to_photo[0, 2]) / w - 0.5
+    at_y = (to_photo[1, 0] * x + to_photo[1, 1] * y + to_photo[1, 2]) / w - 0.5
+    pixels = cv2.remap(
+        photo, at_x.astype(np.float32), at_y.astype(np.float32), cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_CONSTANT, borderValue=(255, 255, 255),
+    )  # fmt: skip
+    return np.asarray(pixels, np.uint8)
+
+
+def _mapped(by: NDArray[np.float64], points: Points) -> Points:
+    whole = np.concatenate([points, np.ones((len(points), 1))], axis=1) @ by.T
+    return whole[:, :2] / whole[:, 2:]
+
+
+def _deviation(side: Points, axis: int, at: NDArray[np.float64]) -> Points:
+    """Return (n, 2): across `axis`, where a flat side lies at the places `at` along it."""
+    order = np.argsort(side[:, axis])
+    out = np.zeros((len(at), 2))
+    out[:, 1 - axis] = np.interp(at, side[order, axis], side[order, 1 - axis])
+    return out

@@ -1,0 +1,1 @@
+"""Slides in camera pictures: found, cut out and straightened."""

@@ -1,0 +1,270 @@
+"""Photo in, outlines of its slides out, at the photo's full resolution."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from shapely.geometry import Polygon, box
+
+from slidemask.base.errors import BundleError
+from slidemask.base.types import Mask, Probs, Rgb
+from slidemask.models.bundle import Bundle
+from slidemask.post.edges import refine
+from slidemask.post.outlines import Kind, Outline, Outlines, boxes, separate
+from slidemask.post.quadrilateral import Quadrilateral, agreement, fit
+from slidemask.recipes.recipe import checked
+
+SLIDE, BORDER = "slide", "border"
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Something that the network took for a slide and that is not given out as one."""
+
+    outline: Outline
+    reason: str
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a photo holds, in reading order, and what was refused."""
+
+    outlines: tuple[Outline, ...]
+    refused: tuple[Refusal, ...] = ()
+
+
+@dataclass(frozen=True)
+class View:
+    """What the network sees of a photo, and where that lies in it.
+
+    A point of the view is `scale` times itself, plus `shift`, in the photo.
+    """
+
+    pixels: Rgb
+    scale: NDArray[np.float64]
+    shift: NDArray[np.float64]
+
+
+def find_outlines(photo: Rgb, bundle: Bundle) -> tuple[Outline, ...]:
+    """Find the slides in a photo, in reading order.
+
+    Parameters
+    ----------
+    photo : (H, W, 3) uint8
+        Upright; `io.photograph.read_photo` reads one.
+    bundle : Bundle
+        Trained with a recipe that has a part `photo`.
+
+    Returns
+    -------
+    tuple of Outline
+        In the photo's pixels.
+
+    Raises
+    ------
+    BundleError
+        If the bundle is not for photos.
+    """
+    return look(photo, bundle, photo_settings(bundle)).outlines
+
+
+def photo_settings(bundle: Bundle) -> Outlines:
+    """Return how a bundle finds slides.
+
+    Raises
+    ------
+    BundleError
+        If it is not for photos.
+    """
+    info = bundle.info
+    if "photo" not in info.use or info.classes.index_of(SLIDE) is None:
+        raise BundleError(
+            f"Model {info.name!r} is not for photos: its recipe has no part [photo], or no class "
+            f"{SLIDE!r} among {list(info.classes.names[1:])}. Give a model trained with the recipe "
+            "photo/better or photo/published."
+        )
+    return checked(Outlines, info.use["photo"], f"photo settings of model {info.name}")
+
+
+def look(photo: Rgb, bundle: Bundle, settings: Outlines) -> Found:
+    """Find the slides in a photo, and what looked like one and was refused."""
+    seen = view_of(photo, settings)
+    probabilities = bundle.predict(seen.pixels[None])[0]
+    return outlines_from(probabilities, photo, bundle.info.classes.names, settings)
+
+
+def view_of(photo: Rgb, settings: Outlines) -> View:
+    """Bring a photo to the size that the network sees."""
+    height, width = photo.shape[:2]
+    longest = settings.longest_px
+    ratio = longest / max(height, width)
+    size = (longest, longest) if settings.squash else (
+        max(1, round(width * ratio)), max(1, round(height * ratio))
+    )  # fmt: skip
+    pixels = _resized(photo, size)
+    pad = settings.pad_px
+    if pad:
+        pixels = _resized(np.pad(pixels, ((pad, pad), (pad, pad), (0, 0))), size)
+    to_photo = np.array([width, height]) / size
+    enlarged = (np.array(size) + 2 * pad) / size
+    return View(pixels, enlarged * to_photo, -pad * to_photo)
+
+
+def outlines_from(
+    probabilities: Probs, photo: Rgb, names: tuple[str, ...], settings: Outlines
+) -> Found:
+    """Return the outlines of a photo whose probabilities are known.
+
+    Parameters
+    ----------
+    probabilities : (K + 1, h, w) float32
+        Of `view_of(photo, settings)`.
+    photo : (H, W, 3) uint8
+    names : tuple of str
+        What the probabilities are of; "slide" is one of them, "border" may be.
+    settings : Outlines
+    """
+    height, width = photo.shape[:2]
+    seen = np.array([probabilities.shape[2], probabilities.shape[1]])
+    enlarged = (seen + 2 * settings.pad_px) / seen
+    to_photo = np.array([width, height]) / seen
+    inside = probabilities[names.index(SLIDE)]
+    if settings.method == "boxes":
+        scale, shift = enlarged * to_photo, -settings.pad_px * to_photo
+        found = [_box(one, inside, photo.shape, scale, shift) for one in boxes(inside, settings)]
+        return Found(_in_reading_order([one for one in found if one is not None]))
+    border = probabilities[names.index(BORDER)] if BORDER in names else np.zeros_like(inside)
+    ids, count = separate(inside, border, settings)
+    slide = inside + border
+    kept, refused = list[Outline](), list[Refusal]()
+    for number in range(1, count + 1):
+        outline, reason = _outline(ids == number, slide, photo, settings)
+        if outline is None:
+            continue
+        if reason:
+            refused.append(Refusal(outline, reason))
+        else:
+            kept.append(outline)
+    return Found(_in_reading_order(_without_doubles(kept)), tuple(refused))
+
+
+def _outline(
+    region: Mask, slide: NDArray[np.float32], photo: Rgb, settings: Outlines
+) -> tuple[Outline | None, str]:
+    """Return the outline of one region, and why it is refused, if it is."""
+    height, width = photo.shape[:2]
+    scale = np.array([width / region.shape[1], height / region.shape[0]])
+    frame = box(0, 0, width, height)
+    try:
+        coarse, on_frame = fit(_soft(region, slide), settings.bent_share)
+    except ValueError:
+        return _refused_box(region, slide, scale), "no four sides"
+    quadrilateral = coarse.scaled(scale)
+    if settings.refine:
+        finer = refine(
+            photo, quadrilateral, on_frame, scale=float(scale.max()), bent_share=settings.bent_share
+        )
+        quadrilateral = finer if _is_close(finer, quadrilateral, scale) else quadrilateral
+    polygon = _largest(quadrilateral.polygon().intersection(frame))
+    small = _scaled(polygon, 1 / scale)
+    sure = float(slide[region].mean()) * agreement(small, region)
+    bent = float(quadrilateral.bend_shares.max())
+    kind: Kind = "curved" if bent > settings.bent_share else "quadrilateral"
+    outline = Outline(quadrilateral.corners, polygon, sure, kind)
+    if bent > settings.max_bend_share:
+        return outline, f"too bent ({bent:.0%} of a side)"
+    if sure < settings.min_confidence:
+        return outline, f"too uncertain (confidence {sure:.2f} < {settings.min_confidence:g})"
+    if polygon.area < settings.min_share * width * height:
+        return outline, "too small"
+    return outline, ""
+
+
+def _soft(region: Mask, slide: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return a map whose half-way line is the region's edge, finer than a pixel where it can."""
+    around = cv2.dilate(region.view(np.uint8), np.ones((3, 3), np.uint8)) > 0
+    return np.where(
+        region, np.maximum(slide, 0.501), np.where(around, np.minimum(slide, 0.499), 0)
+    ).astype(np.float32)
+
+
+def _is_close(finer: Quadrilateral, coarse: Quadrilateral, scale: NDArray[np.float64]) -> bool:
+    """Whether refined sides still make a quadrilateral about where it was."""
+    moved = np.hypot(*(finer.corners - coarse.corners).T).max()
+    return finer.is_sound() and bool(
+        moved < max(12.0, 8 * scale.max(), 0.15 * coarse.lengths.min())
+    )
+
+
+def _refused_box(region: Mask, slide: NDArray[np.float32], scale: NDArray[np.float64]) -> Outline:
+    rows, columns = np.nonzero(region.any(axis=1))[0], np.nonzero(region.any(axis=0))[0]
+    corners = _corners(columns[0], rows[0], columns[-1] + 1, rows[-1] + 1) * scale
+    return Outline(corners, Polygon(corners), float(slide[region].mean()), "box")
+
+
+def _box(
+    one: NDArray[np.float64],
+    inside: NDArray[np.float32],
+    shape: tuple[int, ...],
+    scale: NDArray[np.float64],
+    shift: NDArray[np.float64],
+) -> Outline | None:
+    """Return a box of the network's view as an outline of the photo; None outside of it."""
+    x, y, right, bottom = one.astype(int)
+    part = inside[y:bottom, x:right]
+    corners = _corners(x, y, right, bottom) * scale + shift
+    corners = np.clip(corners, 0, [shape[1], shape[0]])
+    if np.ptp(corners, axis=0).min() < 1:
+        return None
+    marked = part[part > 0.5]
+    return Outline(corners, Polygon(corners), float(marked.mean()) if marked.size else 0.0, "box")
+
+
+def _corners(x: float, y: float, right: float, bottom: float) -> NDArray[np.float64]:
+    return np.array([[x, y], [right, y], [right, bottom], [x, bottom]], np.float64)
+
+
+def _without_doubles(outlines: list[Outline]) -> list[Outline]:
+    """Keep the surest of outlines that lie on one another."""
+    kept = list[Outline]()
+    for one in sorted(outlines, key=lambda outline: -outline.confidence):
+        if all(
+            one.polygon.intersection(other.polygon).area
+            < 0.5 * min(one.polygon.area, other.polygon.area)
+            for other in kept
+        ):
+            kept.append(one)
+    return kept
+
+
+def _in_reading_order(outlines: list[Outline]) -> tuple[Outline, ...]:
+    """Sort by rows, then from left to right; a row is what overlaps its topmost by half."""
+    left = sorted(outlines, key=lambda one: one.polygon.bounds[1])
+    ordered = list[Outline]()
+    while left:
+        _, top, _, bottom = left[0].polygon.bounds
+        row = [
+            one for one in left if one.polygon.centroid.y < bottom and one.polygon.centroid.y >= top
+        ]
+        row = row or [left[0]]
+        ordered += sorted(row, key=lambda one: one.polygon.centroid.x)
+        left = [one for one in left if all(one is not other for other in row)]
+    return tuple(ordered)
+
+
+def _largest(shape: object) -> Polygon:
+    parts = [part for part in getattr(shape, "geoms", [shape]) if isinstance(part, Polygon)]
+    return max(parts, key=lambda part: part.area, default=Polygon())
+
+
+def _scaled(polygon: Polygon, by: NDArray[np.float64]) -> Polygon:
+    return Polygon(np.asarray(polygon.exterior.coords) * by) if not polygon.is_empty else polygon
+
+
+def _resized(pixels: Rgb, size: tuple[int, int]) -> Rgb:
+    if pixels.shape[1::-1] == size:
+        return pixels
+    smaller = size[0] * size[1] < pixels.shape[0] * pixels.shape[1]
+    way = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(pixels, size, interpolation=way), np.uint8)

@@ -1,0 +1,74 @@
+"""Photos drawn by a few lines of OpenCV: a pink, speckled quadrilateral or several on a desk."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from shapely.geometry import Polygon
+
+from slidemask.base.classes import ClassInfo, ClassMap
+from slidemask.data.case import Case
+from slidemask.data.cohort import write_cohort
+from slidemask.geometry.annotations import Annotations
+from slidemask.io.geojson_out import write_geojson
+
+Quad = NDArray[np.float64]
+CLASSES = ClassMap(classes=(ClassInfo(name="slide"), ClassInfo(name="border")))
+
+
+def quad_in(box: tuple[float, float, float, float], rng: np.random.Generator) -> Quad:
+    """Corners near those of (left, top, right, bottom), clockwise from the top left."""
+    left, top, right, bottom = box
+    corners = np.array([(left, top), (right, top), (right, bottom), (left, bottom)], float)
+    return corners + rng.uniform(-0.08, 0.08, (4, 2)) * (right - left, bottom - top)
+
+
+def draw_photo(
+    size: tuple[int, int], quads: Sequence[Quad], rng: np.random.Generator
+) -> NDArray[np.uint8]:
+    """Paint a (width, height) desk and a slide in each quadrilateral."""
+    width, height = size
+    grain = cv2.GaussianBlur(rng.standard_normal((height, width)).astype(np.float32), (0, 0), 3)
+    photo = np.array([150, 120, 90]) + 60 * grain[..., None]
+    specks = cv2.GaussianBlur(rng.standard_normal((height, width)).astype(np.float32), (0, 0), 1.5)
+    tissue = np.where(specks[..., None] > 0.1, (120, 50, 140), (235, 170, 205))
+    for quad in quads:
+        inside = np.zeros((height, width), np.uint8)
+        points = np.rint((quad - 0.5) * 16).astype(np.int32)
+        cv2.fillPoly(inside, [points], 1, shift=4)
+        photo = np.where(inside[..., None] > 0, tissue, photo)
+    return np.clip(photo + rng.normal(0, 3, photo.shape), 0, 255).astype(np.uint8)
+
+
+def truth_of(size: tuple[int, int], quads: Sequence[Quad]) -> Annotations:
+    """Slides, then the bands just inside their outlines, as the composer writes them."""
+    slides = [Polygon(quad) for quad in quads]
+    bands = [slide.difference(slide.buffer(-0.01 * max(size))) for slide in slides]
+    labels = ("slide",) * len(slides) + ("border",) * len(bands)
+    return Annotations.of([*slides, *bands], labels)
+
+
+def write_drawn(
+    folder: Path, sizes: Sequence[tuple[int, int]], seed: int = 0, *, slides: int = 1
+) -> Path:
+    """Write a photo of each size with so many slides side by side, their truth and the cohort."""
+    rng, cases = np.random.default_rng(seed), []
+    for name in ("photos", "annotations"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    for number, (width, height) in enumerate(sizes):
+        step = width / max(1, slides)
+        quads = [
+            quad_in(((i + 0.2) * step, 0.25 * height, (i + 0.8) * step, 0.75 * height), rng)
+            for i in range(slides)
+        ]
+        photo = folder / "photos" / f"{number:04d}.jpg"
+        Image.fromarray(draw_photo((width, height), quads, rng)).save(photo, quality=92)
+        truth = folder / "annotations" / f"{number:04d}.geojson"
+        write_geojson(truth, truth_of((width, height), quads), CLASSES)
+        cases.append(Case(photo, truth, patient=f"source {number}"))
+    path = folder / "cohort.csv"
+    write_cohort(path, cases)
+    return path
