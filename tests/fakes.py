@@ -34,6 +34,8 @@ class Darkness:
     digest: str = "darkness"
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     seen: int = 0
+    backend: None = None
+    streams: int = 0
 
     def predict(self, tiles: NDArray[np.uint8], precision: str = "auto") -> Probs:  # noqa: ARG002 - as Bundle has it
         self.seen += len(tiles)

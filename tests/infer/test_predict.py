@@ -1,5 +1,7 @@
 """Whole-slide prediction against what a network without context must give."""
 
+import threading
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -58,6 +60,41 @@ def test_cut_predict_blend_gives_the_network_s_own_answer(
     prediction = predict(job, tmp_path_factory.mktemp("work"), Stages())
 
     np.testing.assert_array_equal(whole(prediction)[0], 255 - slide.pixels[..., 0])
+
+
+class Uneven(Darkness):
+    """Some tiles take longer than others, in threads side by side."""
+
+    def predict(self, tiles: np.ndarray, precision: str = "auto") -> np.ndarray:
+        time.sleep(0.003 * (int(tiles[0, 0, 0, 0]) % 4))
+        self.at_once = max(getattr(self, "at_once", 0), threading.active_count())
+        return super().predict(tiles, precision)
+
+
+@pytest.mark.parametrize("streams", [1, 3])
+def test_threads_change_nothing(tmp_path: Path, streams: int) -> None:
+    slide = slide_of(150, 130)
+    grid = TileGrid(slide.size, 32, 20)
+    alone = predict(job_of(slide, Darkness(), grid, Blend(batch=1)), tmp_path / "0", Stages())
+    bundle = Uneven(streams=streams)
+    stages = Stages()
+    found = predict(job_of(slide, bundle, grid, Blend(batch=1)), tmp_path / "1", stages)
+    np.testing.assert_array_equal(whole(found), whole(alone))
+    assert bundle.at_once >= streams
+    assert stages.seconds["network"] > 0
+
+
+def test_a_fault_in_a_thread_is_told_and_ends_the_run(tmp_path: Path) -> None:
+    class Faulty(Darkness):
+        def predict(self, tiles: np.ndarray, precision: str = "auto") -> np.ndarray:
+            if self.seen > 4:
+                raise MemoryError("no room")
+            return super().predict(tiles, precision)
+
+    slide = slide_of(150, 130)
+    job = job_of(slide, Faulty(streams=2), TileGrid(slide.size, 32, 20), Blend(batch=1))
+    with pytest.raises(MemoryError, match="no room"):
+        predict(job, tmp_path, Stages())
 
 
 @pytest.mark.parametrize("value", [0.0, 0.35, 0.6, 1.0])

@@ -36,7 +36,7 @@ def bundle_of(head: str = "dense", filters: Filters | None = None, overlap: floa
     )
     segmenter = Segmenter(spec, 2, None, TILE).eval()
     with torch.no_grad():
-        for layer in segmenter.tile_net.head:
+        for layer in segmenter.tile_net().head:
             if isinstance(layer, torch.nn.Linear):
                 layer.weight.mul_(6)
     info = BundleInfo(
@@ -183,9 +183,9 @@ def test_a_pooling_head_takes_other_tiles_and_a_dense_one_says_that_it_does_not(
     grid = TileGrid(slide.size, 40, 20)
     tiles = TileSet(grid, np.ones(grid.shape, bool))
     wide = Job(slide, tiles, bundle_of("pool"), Blend(precision="fp32"))
-    spec = wide.bundle.segmenter.tile_net.spec
+    spec = wide.bundle.segmenter.tile_net().spec
     whole(wide, tmp_path / "pool")
-    assert wide.bundle.segmenter.tile_net.spec == spec
+    assert wide.bundle.segmenter.tile_net().spec == spec
     other = Segmenter(wide.bundle.info.model, 2, None, 40).eval()
     other.load_state_dict(wide.bundle.segmenter.state_dict())
     fresh = Bundle(wide.bundle.info, other, "digest", torch.device("cpu"))

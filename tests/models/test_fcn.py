@@ -11,6 +11,7 @@ from torch import nn
 
 from slidemask.base.errors import SettingsError
 from slidemask.models.build import ModelSpec, build_network, input_multiple
+from slidemask.models.fcn import FCN
 from slidemask.models.segmenter import Segmenter
 
 SPEC = ModelSpec(architecture="fcn", encoder="resnet18", depth=5)
@@ -28,10 +29,13 @@ def test_resnet50_has_the_published_layers() -> None:
 def test_every_block_of_pixels_comes_from_one_feature() -> None:
     torch.manual_seed(0)
     network = build_network(SPEC, classes=2).eval()
+    assert isinstance(network, FCN)
     images = torch.rand(2, 3, 64, 96)
     with torch.inference_mode():
-        features = network.encoder(images)[-1]  # type: ignore[union-attr, operator]  # a network of ours
-        convolve, _, spread = network.head  # type: ignore[misc]  # a network of ours
+        features = network.encoder(images)[-1]
+        convolve, spread = network.head[0], network.head[2]
+        assert isinstance(spread, nn.ConvTranspose2d)
+        assert spread.bias is not None
         hidden = torch.relu(convolve(features))
         # A transposed convolution whose stride is its kernel: one matrix product a feature.
         blocks = torch.einsum("nchw,coyx->nohywx", hidden, spread.weight)
@@ -61,9 +65,9 @@ def test_encoder_weights_are_loaded_from_a_file(tmp_path: Path) -> None:
 def test_what_cannot_be_is_said() -> None:
     with pytest.raises(ValidationError, match="'fcn' has no decoder: leave out decoder_channels"):
         ModelSpec(architecture="fcn", depth=2, decoder_channels=(8, 4))
-    with pytest.raises(SettingsError, match="no encoder 'resnet5'. Nearest: resnet50"):
+    with pytest.raises(SettingsError, match=r"no encoder 'resnet5'. Nearest: resnet50"):
         build_network(SPEC.model_copy(update={"encoder": "resnet5"}), classes=1)
-    with pytest.raises(SettingsError, match="no architecture 'fcm'. Nearest: .*fcn"):
+    with pytest.raises(SettingsError, match=r"no architecture 'fcm'. Nearest: .*fcn"):
         build_network(SPEC.model_copy(update={"architecture": "fcm"}), classes=1)
 
 

@@ -66,7 +66,7 @@ def test_labels_of_pixels_stay(spec: ModelSpec) -> None:
     assert not segmenter.votes
     assert segmenter.targets(labels) is labels
     with pytest.raises(TypeError, match="no votes"):
-        _ = segmenter.tile_net
+        _ = segmenter.tile_net()
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_votes_are_those_of_the_tile_classifier(activation: str, classes: int) -
     with torch.inference_mode():
         logits = segmenter(tiles)
         found = segmenter.probabilities(logits)
-        alone = segmenter.tile_net.probabilities(segmenter.tile_net(tiles))
+        alone = segmenter.tile_net().probabilities(segmenter.tile_net()(tiles))
     assert segmenter.votes
     assert logits.shape == (3, 1 if activation == "sigmoid" else classes + 1, 1, 1)
     assert found.shape == (3, classes + 1, 1, 1)
@@ -111,7 +111,7 @@ def test_a_bundle_votes_as_it_did(tmp_path: Path, head: str) -> None:
     wider = info.model_copy(update={"tiling": Tiling(tile_px=48, downsample=1)})
     save_bundle(tmp_path / "b", wider, segmenter, card="", scores={})
     if head == "pool":  # its weights fit tiles of any size
-        assert Bundle.load(tmp_path / "b", "cpu").segmenter.tile_net.spec.tile_px == 48
+        assert Bundle.load(tmp_path / "b", "cpu").segmenter.tile_net().spec.tile_px == 48
     else:
         with pytest.raises(BundleError, match="do not fit"):
             Bundle.load(tmp_path / "b", "cpu")

@@ -146,4 +146,4 @@ def test_tiles_that_vote_cost_what_sharing_leaves(overlap: float) -> None:
     assert views.gigaflop_per_tile == pytest.approx(2 * alone / 1e9, rel=1e-6)
     other = plan(slide, bundle, use_of(bundle, ["tiling.tile_px=96"]))
     assert other.tiles.grid.tile == 96
-    assert bundle.segmenter.tile_net.spec.tile_px == 64, "the plan leaves the network alone"
+    assert bundle.segmenter.tile_net().spec.tile_px == 64, "the plan leaves the network alone"

@@ -39,7 +39,7 @@ def save_voting_bundle(folder: Path, seed: int, *, overlap: float = 0.5) -> Bund
     )
     segmenter = Segmenter(spec, 2, None, TILE)
     with torch.no_grad():
-        for layer in segmenter.tile_net.head:
+        for layer in segmenter.tile_net().head:
             if isinstance(layer, torch.nn.Linear):
                 layer.weight.mul_(8)
     info = BundleInfo(

@@ -185,7 +185,7 @@ def case(tmp_path: Path) -> Case:
 def decided(case: Case) -> Segmenter:
     """Chance weights, the last ones moved and stretched so that votes lie all over 0..1."""
     segmenter = Segmenter(TILE, 1, tile_px=32).eval()
-    last = segmenter.tile_net.head[-1]
+    last = segmenter.tile_net().head[-1]
     assert isinstance(last, nn.Linear)
     with open_slide(case.slide, mpp=1.0) as slide, torch.inference_mode():
         pixels = slide.read(Box(0, 0, *slide.size))

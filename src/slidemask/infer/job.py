@@ -59,6 +59,7 @@ class Job:
             "kept": hashlib.sha256(self.tiles.kept.tobytes()).hexdigest()[:16],
             "filters": self.bundle.info.filters.model_dump(mode="json"),
             "blend": self.blend.model_dump(mode="json") | {"batch": self.batch},
+            "backend": self.bundle.backend.name if self.bundle.backend else "torch",
             "numbers": str(number_type(self.bundle.device, self.blend.precision)),
             **({"dominant": self.dominant} if self.dominant else {}),
         }

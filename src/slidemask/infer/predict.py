@@ -3,8 +3,13 @@
 A network that votes, one prediction a tile, first classifies all tiles (`infer.voting`).
 """
 
-from collections.abc import Generator
+from collections import deque
+from collections.abc import Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
+
+import numpy as np
 
 from slidemask.base.progress import Meter
 from slidemask.base.stages import Stages
@@ -76,28 +81,53 @@ class _Run:
         job, grid = self._job, self._job.tiles.grid
         groups = batches_in_order(job.tiles, self._row, job.batch)
         batches = read_ahead(job.slide, groups, grid, job.bundle.info.filters, threads=threads)
+        predicted = self._predicted(batches, job.bundle.streams)
         meter = Meter(job.slide.id, int(job.tiles.kept[self._row :].sum()), "tiles")
         try:
-            while (batch := self._next(batches)) is not None:
+            for batch, answer in predicted:
                 self._finish_rows_above(batch.row)
-                self._add(batch)
+                self._add(batch, answer)
                 meter.advance(len(batch.columns))
             self._finish_rows_above(grid.shape[0])
         finally:
+            predicted.close()
             batches.close()
             meter.close()
+
+    def _predicted(
+        self, batches: Generator[Batch], streams: int
+    ) -> Generator[tuple[Batch, Callable[[], Probs]]]:
+        """Yield batches in order, and what gives the network's answer.
+
+        With streams it has been computed ahead in threads, otherwise it is when asked for.
+        """
+        if not streams:
+            while (batch := self._next(batches)) is not None:
+                yield batch, partial(self._predict, batch)
+            return
+        with ThreadPoolExecutor(streams, thread_name_prefix="network") as pool:
+            ahead: deque[tuple[Batch, Callable[[], Probs]]] = deque()
+            while True:
+                while len(ahead) <= streams and (batch := self._next(batches)) is not None:
+                    ahead.append((batch, pool.submit(self._predict, batch).result))
+                if not ahead:
+                    return
+                yield ahead.popleft()
 
     def _next(self, batches: Generator[Batch]) -> Batch | None:
         with self._stages.stage("read"):
             return next(batches, None)
 
-    def _add(self, batch: Batch) -> None:
+    def _predict(self, batch: Batch) -> Probs:
         if not batch.columns:
-            return
+            return np.empty(0, np.float32)
+        probs = predict_views(self._job.bundle, batch.pixels, self._job.blend)
+        share = self._job.blend.vote_share
+        return probs if share is None else as_votes(probs, share)
+
+    def _add(self, batch: Batch, answer: Callable[[], Probs]) -> None:
         with self._stages.stage("network"):
-            probs: Probs = predict_views(self._job.bundle, batch.pixels, self._job.blend)
-            if self._job.blend.vote_share is not None:
-                probs = as_votes(probs, self._job.blend.vote_share)
+            probs = answer()
         with self._stages.stage("blend"):
             for column, tile in zip(batch.columns, probs, strict=True):
                 self._ring.add(tile[1:], column * self._job.tiles.grid.stride, self._weight)

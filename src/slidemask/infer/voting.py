@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from slidemask.base.errors import SettingsError
+from slidemask.base.errors import SettingsError, SlideError
 from slidemask.base.files import output_folder, written_whole
 from slidemask.base.progress import Meter
 from slidemask.base.settings import digest
@@ -21,6 +21,7 @@ from slidemask.infer.job import Job
 from slidemask.infer.reading import batches_in_order, read_ahead
 from slidemask.infer.shared import how, vote_map
 from slidemask.infer.store import BandStore
+from slidemask.infer.unread import TolerantSlide
 from slidemask.infer.votes import VoteGrid, map_bands, tally
 from slidemask.models.tilecnn import TileNet
 from slidemask.tiles.canvas import Canvas
@@ -77,14 +78,28 @@ def _classified(job: Job, stages: Stages, threads: int) -> VoteGrid:
     try:
         if job.blend.augmentation != "none":  # other views of a tile share nothing
             return _one_by_one(job, stages, meter, threads)
+        if isinstance(job.slide, TolerantSlide):
+            return _leaving_out(job, job.slide, stages, meter, threads=threads)
         return _together(job, stages, meter)
     finally:
         meter.close()
 
 
+def _leaving_out(
+    job: Job, slide: TolerantSlide, stages: Stages, meter: Meter, *, threads: int
+) -> VoteGrid:
+    """Read tiles one by one where bands of many cannot be read."""
+    if not slide.unread:
+        try:
+            return _together(job, stages, meter)
+        except SlideError as error:
+            log.warning("%s: its tiles are now read one by one. %s", slide.id, error)
+    return _one_by_one(job, stages, meter, threads)
+
+
 def _together(job: Job, stages: Stages, meter: Meter) -> VoteGrid:
     canvas = Canvas(job.slide, job.tiles.grid)
-    net = _of_side(job.bundle.segmenter.tile_net, job.tiles.grid.tile)
+    net = _of_side(job.bundle.segmenter.tile_net(), job.tiles.grid.tile)
     log.debug("%s: %s", job.slide.id, how(net.spec, job.tiles.grid.stride).reason)
     with stages.stage("filters"):
         kept = job.tiles.kept & keep_tiles(canvas, job.bundle.info.filters)

@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import safetensors.torch
@@ -66,6 +66,18 @@ class BundleInfo(Settings):
     provenance: dict[str, Any] = Field(default_factory=dict)
 
 
+class Backend(Protocol):
+    """Another way to compute the network than PyTorch's."""
+
+    name: str
+    streams: int
+    """Threads that may call it at once."""
+
+    def __call__(self, tiles: NDArray[np.uint8], precision: Precision) -> Probs:
+        """Compute as `Bundle.predict` does."""
+        ...
+
+
 @dataclass(frozen=True)
 class Bundle:
     """A trained network that is ready to use.
@@ -82,6 +94,8 @@ class Bundle:
         Where it runs.
     source : Path, optional
         The folder or zip that it was loaded from.
+    backend : Backend, optional
+        What computes instead of PyTorch (`models.backends`).
     """
 
     info: BundleInfo
@@ -89,6 +103,7 @@ class Bundle:
     digest: str
     device: torch.device
     source: Path | None = None
+    backend: Backend | None = None
 
     @classmethod
     def load(cls, name: str | Path, device: str = "auto") -> "Bundle":
@@ -118,14 +133,23 @@ class Bundle:
         segmenter.eval().to(where).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
         return cls(info, segmenter, _digest(blob, info), where, source)
 
+    @property
+    def streams(self) -> int:
+        """Threads beside the caller's that are to predict; 0: the caller itself, on all cores."""
+        if self.backend is not None:
+            return self.backend.streams
+        return 0 if self.device.type == "cpu" else 1
+
     @torch.inference_mode()
     def predict(self, tiles: NDArray[np.uint8], precision: Precision = "auto") -> Probs:
         """(N, H, W, 3 or 6) uint8 -> (N, K + 1, H, W) float32, background first, sums to 1.
 
         Of a network that votes H and W are 1.
         """
-        batch, kind = torch.from_numpy(tiles).to(self.device), self.device.type
         numbers = number_type(self.device, precision)
+        if self.backend is not None:
+            return self.backend(tiles, "bf16" if numbers == torch.bfloat16 else "fp32")
+        batch, kind = torch.from_numpy(tiles).to(self.device), self.device.type
         with torch.autocast(kind, numbers, enabled=numbers != torch.float32):
             logits = self.segmenter(batch)
         return self.segmenter.probabilities(logits).cpu().numpy()

@@ -62,13 +62,13 @@ class ContextNetwork(nn.Module):
 
         `covered` are the shares of height and width that are tile, and not padding behind it.
         """
-        features = self._encode(views)
-        count = len(views) // 2
-        tile = [level[:count] for level in features]
+        # (2, N, ...) rather than a cut at N: exporters need not find out that halves are equal.
+        features = [level.unflatten(0, (2, -1)) for level in self._encode(views)]
+        tile = [level[0] for level in features]
         deepest = tile[-1]
         shape = (deepest.shape[2], deepest.shape[3])
         around = [
-            cut_centre(features[level][count:], self.context, shape, covered)
+            cut_centre(features[level][1], self.context, shape, covered)
             for level in self._taken
         ]
         tile[-1] = self.mix(torch.cat([deepest, *around], dim=1))

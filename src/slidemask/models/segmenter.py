@@ -70,9 +70,11 @@ class Segmenter(nn.Module):
         covered = (height / padded.shape[2], width / padded.shape[3])
         return self.network(padded, covered)[:, :, :height, :width]
 
-    @property
     def tile_net(self) -> TileNet:
-        """The tile classifier itself, where the network votes."""
+        """Return the tile classifier itself, where the network votes.
+
+        No property: tracing looks at all properties of a module.
+        """
         if not isinstance(self.network, TileNet):
             raise TypeError(f"{type(self.network).__name__} says a class for each pixel, no votes")
         return self.network

@@ -144,7 +144,7 @@ def _cost_on(grid: TileGrid, bundle: Bundle, use: Use) -> Cost:
     cost = _cost(segmenter, grid.tile)
     if not _shares(bundle, use):
         return cost
-    sharing = how(segmenter.tile_net.spec, grid.stride)
+    sharing = how(segmenter.tile_net().spec, grid.stride)
     return cost._replace(operations=2 * sharing.products, moved=cost.moved / sharing.saving)
 
 

@@ -1,0 +1,143 @@
+"""Backends give what PyTorch gives, and are left alone where they do not or cannot."""
+
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from fakes import GLAND
+from slidemask.base.errors import SettingsError
+from slidemask.models import backends
+from slidemask.models.backends import BACKENDS, FEW_TILES, with_backend
+from slidemask.models.build import ModelSpec
+from slidemask.models.bundle import Bundle, BundleInfo
+from slidemask.models.segmenter import Segmenter
+from slidemask.tiles.grid import Tiling
+
+SIDE = 50  # no multiple of what the network needs: padding is part of the graph
+
+
+def bundle_of(spec: ModelSpec, context: float | None = None, digest: str = "d") -> Bundle:
+    torch.manual_seed(0)
+    tiling = Tiling(tile_px=SIDE, overlap=0.0, downsample=1.0, context=context)
+    info = BundleInfo(name="tiny", model=spec, classes=GLAND, tiling=tiling)
+    segmenter = Segmenter(spec, 1, context, SIDE).eval()
+    return Bundle(info, segmenter, digest, torch.device("cpu"))
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(backends.platformdirs, "user_cache_path", lambda *_, **__: tmp_path / "c")
+    return tmp_path / "c" / "networks"
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)
+
+
+@pytest.fixture
+def tiles(rng: np.random.Generator) -> np.ndarray:
+    return rng.integers(0, 256, (3, SIDE, SIDE, 3), np.uint8)
+
+
+@pytest.mark.parametrize("name", sorted(BACKENDS))
+@pytest.mark.parametrize(
+    "spec",
+    [
+        ModelSpec(width=3, depth=2),
+        ModelSpec(width=3, depth=2, activation="sigmoid"),
+        ModelSpec(
+            architecture="tile", head="pool", refine=8, filters=(4, 6, 8), dropouts=(0, 0, 0)
+        ),
+    ],
+    ids=["softmax", "sigmoid", "refined"],
+)
+def test_a_backend_says_what_pytorch_says(name: str, spec: ModelSpec, tiles: np.ndarray) -> None:
+    bundle = bundle_of(spec)
+    other = with_backend(bundle, name, tiles[:1], tiles=1, precision="fp32")  # type: ignore[arg-type]
+    assert other.backend is not None
+    assert other.backend.name == name
+    for some in (tiles[:1], tiles):
+        np.testing.assert_allclose(
+            other.predict(some, "fp32"), bundle.predict(some, "fp32"), atol=1e-4
+        )
+
+
+def test_networks_with_surroundings_too(rng: np.random.Generator) -> None:
+    pairs = rng.integers(0, 256, (2, SIDE, SIDE, 6), np.uint8)
+    bundle = bundle_of(ModelSpec(width=3, depth=2), context=4.0)
+    other = with_backend(bundle, "openvino", pairs[:1], tiles=1, precision="fp32")
+    np.testing.assert_allclose(
+        other.predict(pairs, "fp32"), bundle.predict(pairs, "fp32"), atol=1e-4
+    )
+
+
+def test_several_threads_get_their_own_answers(tiles: np.ndarray) -> None:
+    bundle = bundle_of(ModelSpec(width=3, depth=2))
+    other = with_backend(bundle, "openvino", tiles[:1], tiles=1, precision="fp32")
+    expected = [other.predict(tile[None], "fp32") for tile in tiles]
+    wrong: list[int] = []
+
+    def ask(number: int) -> None:
+        for _ in range(20):
+            found = other.predict(tiles[number][None], "fp32")
+            if not np.array_equal(found, expected[number]):
+                wrong.append(number)
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+def test_a_network_is_converted_once(
+    cache: Path, tiles: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = bundle_of(ModelSpec(width=3, depth=2))
+    with_backend(bundle, "openvino", tiles[:1], tiles=1, precision="fp32")
+    (kept,) = cache.iterdir()
+    assert "-50px-" in kept.name
+    monkeypatch.setattr(backends, "_write_openvino", lambda *_: pytest.fail("again"))
+    with_backend(bundle, "openvino", tiles[:1], tiles=1, precision="fp32")
+    with pytest.raises(pytest.fail.Exception):
+        with_backend(
+            replace(bundle, digest="other"), "openvino", tiles[:1], tiles=1, precision="fp32"
+        )
+    assert [path.name for path in cache.iterdir()] == [kept.name], "nothing half-written stays"
+
+
+def test_auto_stays_with_pytorch_where_it_must(
+    tiles: np.ndarray, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    bundle = bundle_of(ModelSpec(width=3, depth=2))
+    few = with_backend(bundle, "auto", tiles, tiles=FEW_TILES - 1, precision="fp32")
+    assert few.backend is None
+    many = with_backend(bundle, "auto", tiles, tiles=FEW_TILES, precision="fp32")
+    assert many.backend is not None
+    votes = bundle_of(ModelSpec(architecture="tile", head="pool", filters=(4, 4)))
+    assert with_backend(votes, "auto", tiles, tiles=99, precision="fp32").backend is None
+
+    def wrong(_self: object, tiles: np.ndarray, _precision: str) -> np.ndarray:
+        return 1 - bundle.predict(tiles, "fp32")
+
+    monkeypatch.setattr(backends.OpenVino, "__call__", wrong)
+    assert with_backend(bundle, "auto", tiles, tiles=99, precision="fp32").backend is None
+    assert "PyTorch computes instead" in caplog.text
+    assert with_backend(bundle, "openvino", tiles, tiles=99, precision="fp32").backend is not None
+
+
+def test_what_cannot_be_is_refused(tiles: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    votes = bundle_of(ModelSpec(architecture="tile", head="pool", filters=(4, 4)))
+    with pytest.raises(SettingsError, match="votes for tiles"):
+        with_backend(votes, "openvino", tiles, tiles=99, precision="fp32")
+    monkeypatch.setattr(backends.importlib.util, "find_spec", lambda _: None)
+    bundle = bundle_of(ModelSpec(width=3, depth=2))
+    with pytest.raises(SettingsError, match="pip install onnxruntime"):
+        with_backend(bundle, "onnxruntime", tiles, tiles=99, precision="fp32")
+    assert with_backend(bundle, "auto", tiles, tiles=99, precision="fp32").backend is None
