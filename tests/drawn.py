@@ -5,6 +5,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 from shapely.geometry import Polygon
@@ -14,6 +15,13 @@ from slidemask.data.case import Case
 from slidemask.data.cohort import write_cohort
 from slidemask.geometry.annotations import Annotations
 from slidemask.io.geojson_out import write_geojson
+from slidemask.models.build import ModelSpec
+from slidemask.models.bundle import BundleInfo, save_bundle
+from slidemask.models.segmenter import Segmenter
+from slidemask.models.unet import UNet
+from slidemask.post.outlines import Outlines
+from slidemask.tiles.filters import Filters
+from slidemask.tiles.grid import Tiling
 
 Quad = NDArray[np.float64]
 CLASSES = ClassMap(classes=(ClassInfo(name="slide"), ClassInfo(name="border")))
@@ -46,7 +54,12 @@ def draw_photo(
 def truth_of(size: tuple[int, int], quads: Sequence[Quad]) -> Annotations:
     """Slides, then the bands just inside their outlines, as the composer writes them."""
     slides = [Polygon(quad) for quad in quads]
-    bands = [slide.difference(slide.buffer(-0.01 * max(size))) for slide in slides]
+    inner = [slide.buffer(-0.01 * max(size)) for slide in slides]
+    bands = [
+        Polygon(slide.exterior.coords, [within.exterior.coords])
+        for slide, within in zip(slides, inner, strict=True)
+        if isinstance(within, Polygon)
+    ]
     labels = ("slide",) * len(slides) + ("border",) * len(bands)
     return Annotations.of([*slides, *bands], labels)
 
@@ -72,3 +85,31 @@ def write_drawn(
     path = folder / "cohort.csv"
     write_cohort(path, cases)
     return path
+
+
+def save_pink_bundle(folder: Path, *, least: float = 0.2, name: str = "pink") -> Path:
+    """Write a bundle for photos that calls a pixel a slide where red + blue - 2 green > `least`."""
+    spec = ModelSpec(width=1, depth=1, mean=(0, 0, 0), std=(1, 1, 1))
+    segmenter = Segmenter(spec, 1)
+    network = segmenter.network
+    assert isinstance(network, UNet)
+    weights = dict(network.named_parameters())
+    with torch.no_grad():
+        for key, value in weights.items():
+            value.fill_(1 if key.endswith("weight") and value.ndim == 1 else 0)  # of batch norms
+        weights["first.0.weight"][0, :, 1, 1] = torch.tensor([1.0, -2.0, 1.0])
+        weights["first.3.weight"][0, 0, 1, 1] = 1
+        weights["up.0.convolve.0.weight"][0, 0, 1, 1] = 1  # the skip; what is below is left out
+        weights["up.0.convolve.3.weight"][0, 0, 1, 1] = 1
+        weights["last.weight"][1] = 80
+        weights["last.bias"][1] = -80 * least
+    info = BundleInfo(
+        name=name,
+        model=spec,
+        classes=ClassMap(classes=(ClassInfo(name="slide"),)),
+        tiling=Tiling(tile_px=320, overlap=0.0, longest_side_px=320),
+        filters=Filters(tissue=None),
+        use={"photo": Outlines(longest_px=320).model_dump(mode="json")},
+    )
+    save_bundle(folder, info, segmenter, card="# pink", scores={})
+    return folder

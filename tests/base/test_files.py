@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -114,3 +115,61 @@ def test_sha256_of_a_known_text(tmp_path: Path) -> None:
     (tmp_path / "abc").write_bytes(b"abc")  # FIPS 180-2, appendix B.1
     expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     assert sha256(tmp_path / "abc") == expected
+
+
+@pytest.mark.skipif(os.name == "nt", reason="folders cannot be flushed there")
+def test_a_file_gets_its_name_when_its_bytes_are_on_disk_and_then_the_name_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = recorded(monkeypatch)
+    with written_whole(tmp_path / "a.txt") as beside:
+        beside.write_text("x")
+    part = beside.name
+    assert calls == [f"fsync {part}", f"rename {part} a.txt", f"fsync {tmp_path.name}"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="folders cannot be flushed there")
+def test_new_folders_are_entered_in_their_parents_for_good(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = recorded(monkeypatch)
+    output_folder(tmp_path / "a" / "b")
+    assert calls == [f"fsync {tmp_path.name}", "fsync a"]
+    output_folder(tmp_path / "a" / "b")
+    assert len(calls) == 2
+
+
+def recorded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return a list into which every flush and every renaming is entered."""
+    calls: list[str] = []
+    fsync, replace = os.fsync, Path.replace
+
+    def flush(descriptor: int) -> None:
+        calls.append(f"fsync {Path(f'/proc/self/fd/{descriptor}').readlink().name}")
+        fsync(descriptor)
+
+    def rename(old: Path, new: Path) -> Path:
+        calls.append(f"rename {old.name} {new.name}")
+        return replace(old, new)
+
+    if not Path("/proc/self/fd").exists():
+        pytest.skip("no /proc to tell which file a descriptor is")
+    monkeypatch.setattr(os, "fsync", flush)
+    monkeypatch.setattr(Path, "replace", rename)
+    return calls
+
+
+@pytest.mark.parametrize("code", ["EINVAL", "ENOTSUP"])
+def test_a_share_that_flushes_no_folders_is_written_to_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str
+) -> None:
+    fsync = os.fsync
+
+    def refused(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(getattr(errno, code), "refused")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", refused)
+    write_text(tmp_path / "a.txt", "x")
+    assert (tmp_path / "a.txt").read_text() == "x"

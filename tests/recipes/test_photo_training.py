@@ -1,4 +1,4 @@
-"""The two photo recipes: what their networks see of a photo, and that the ordinary loop trains them."""
+"""The two photo recipes: what their networks see of a photo; the ordinary loop trains them."""
 
 from pathlib import Path
 

@@ -6,7 +6,7 @@ import sys
 import typer
 
 from slidemask import __version__
-from slidemask.apps import data, doctor, jobs, slides, study
+from slidemask.apps import compose, data, doctor, export, jobs, photo, slides, study
 from slidemask.base.errors import AnnotationError, SlideError, SlidemaskError
 
 COMMANDS = {
@@ -14,11 +14,14 @@ COMMANDS = {
     "segment": jobs.segment,
     "train": jobs.train,
     "evaluate": jobs.evaluate,
+    "photo": photo.photo,
     "plan": slides.plan,
     "info": slides.info,
     "tissue": slides.tissue,
     "cohort": data.cohort,
     "phantom": data.phantom,
+    "compose": compose.compose,
+    "export": export.export,
     "doctor": doctor.doctor,
 }
 

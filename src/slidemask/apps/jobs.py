@@ -25,9 +25,14 @@ if TYPE_CHECKING:  # importing them loads torch, and --help should not wait for 
     from slidemask.evaluate.compare import Difference
     from slidemask.evaluate.evaluation import Evaluation
     from slidemask.models.bundle import Bundle
-    from slidemask.recipes.segment import Options
+    from slidemask.recipes.segment import Options, Outcome
 
-_NOTES = {"done": "done", "there": "was done before", "failed": "FAILED"}
+_NOTES = {
+    "done": "done",
+    "there": "was done before",
+    "elsewhere": "is being done elsewhere",
+    "failed": "FAILED",
+}
 Split = Annotated[
     str | None, typer.Option("--split", help="Only this part: train, validation, test.")
 ]
@@ -62,12 +67,17 @@ def segment(
     probability: Annotated[
         bool, typer.Option("--probability", help="Also write probability.ome.tif.")
     ] = False,
+    keep_going: Annotated[
+        bool,
+        typer.Option("--keep-going", help="Leave out tiles that cannot be read; say which."),
+    ] = False,
     changes: Changes = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Segment whole slides: mask pyramid, QuPath polygons, preview, report.
 
-    Finished slides are skipped and half-done ones resumed. With -m A -m B the mean of both models'
+    Finished slides are skipped and half-done ones resumed; the same command on several machines
+    shares the slides among them. With -m A -m B the mean of both models'
     probabilities is taken; they must know the same classes and see slides at one resolution.
     """
     from slidemask.data.case import Case
@@ -82,7 +92,9 @@ def segment(
     if not cases:
         raise typer.BadParameter("give slides, or a cohort with --cohort")
     asked = [*(changes or ()), *([f"blend.batch={batch}"] if batch else [])]
-    options = Options(tuple(asked), probability, overwrite, max(1, workers))
+    options = Options(
+        tuple(asked), probability, overwrite, threads=max(1, workers), keep_going=keep_going
+    )
     if _segment(cases, [Bundle.load(one, device) for one in model], out, options):
         raise typer.Exit(1)
 
@@ -194,7 +206,7 @@ def _segment(cases: "list[Case]", bundles: "list[Bundle]", out: Path, options: "
     try:
         for outcome in run(cases, bundles, out, options):
             outcomes.append(outcome)
-            typer.echo(f"{outcome.slide.name}: {_NOTES[outcome.state]}  {outcome.folder}")
+            typer.echo(_line(outcome))
     except KeyboardInterrupt:
         typer.echo("Stopped. The same command goes on where this one was stopped.", err=True)
         raise typer.Exit(130) from None
@@ -207,6 +219,12 @@ def _segment(cases: "list[Case]", bundles: "list[Bundle]", out: Path, options: "
     typer.echo("\n".join(str(path) for path in written))
     typer.echo(CAUTION)
     return len(failed)
+
+
+def _line(outcome: "Outcome") -> str:
+    """Say what became of a slide; failures are told in full at the end."""
+    line = f"{outcome.slide.name}: {_NOTES[outcome.state]}  {outcome.folder}"
+    return f"{line}: {outcome.message}" if outcome.message and outcome.state != "failed" else line
 
 
 def _part(cohort: Path, split: str | None) -> "list[Case]":

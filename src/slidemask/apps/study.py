@@ -275,6 +275,48 @@ def maps(
         raise typer.Exit(1)
 
 
+@app.command("photos")
+def photos(
+    cohort: Annotated[Path, typer.Argument(help="Cohort CSV: photos and their slides' outlines.")],
+    model: Annotated[
+        list[str], typer.Option("--model", "-m", help="Model for photos; may be repeated.")
+    ],
+    out: Out,
+    split: Annotated[str, typer.Option(help="Which photos: test, validation, train, all.")] = "all",
+    pictures: Annotated[int, typer.Option(min=0, help="Worst photos shown of each model.")] = 6,
+    device: Device = "auto",
+    changes: Changes = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Find the slides in photos by several models; score outlines, corners, misses, false finds.
+
+    The same command goes on after a stop, and with another --model adds it.
+    """
+    from slidemask.base.files import output_folder
+    from slidemask.recipes.photo.cases import read_photo_cases
+    from slidemask.recipes.photo.scoring import jobs_of, study_photos
+    from slidemask.recipes.study.photos import in_words, write_photo_study
+
+    cases, note = read_photo_cases(cohort, split)
+    output_folder(out)
+    jobs = jobs_of(model, out, device=device, changes=changes or (), overwrite=overwrite)
+    about = {"cohort": str(cohort), "photos": f"{len(cases)}, {split}"}
+    about |= {"settings": "; ".join(changes)} if changes else {}
+    about |= {"about these photos": note} if note else {}
+    lines, failures = [], {}
+    with _stoppable():
+        for said, study in study_photos(jobs, cases):
+            typer.echo(said)
+            lines, failures = (
+                write_photo_study(out, study, about, pictures=pictures),
+                study.failures,
+            )
+    typer.echo("\n".join(["", *in_words(lines)]))
+    _say_where(out)
+    if failures:
+        raise typer.Exit(1)
+
+
 def _compare(
     steps: "Iterator[tuple[str, Compared]]",
     out: Path,

@@ -1,5 +1,12 @@
-"""Files that are either whole or not there."""
+"""Files that are either whole or not there, also after a power cut.
 
+A file's bytes are flushed to the disk, then it gets its name, then the folder with that name is
+flushed: whoever finds the name finds the whole file, and what was written before it is there too.
+On Windows folders cannot be flushed; there a file written last may vanish, but never be half
+there. What a disk itself holds back when it is told to flush, nobody here can know.
+"""
+
+import errno
 import hashlib
 import json
 import os
@@ -11,10 +18,15 @@ from typing import Any
 
 from slidemask.base.errors import OutputError
 
+_NO_FOLDER_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.ENOSYS}
+"""What some network shares answer, which keep names in their own way."""
+
 
 @contextmanager
 def written_whole(path: Path) -> Generator[Path]:
     """Give a path beside `path` to write to; rename it to `path` when all went well.
+
+    When the block has ended, `path` outlasts a power cut; until then, what stood there before does.
 
     Raises
     ------
@@ -27,6 +39,7 @@ def written_whole(path: Path) -> Generator[Path]:
         with beside.open("r+b") as file:  # Windows flushes only what may be written to
             os.fsync(file.fileno())
         beside.replace(path)
+        sync_folder(path.parent)
     except OSError as error:
         raise OutputError(
             f"{path} could not be written ({error.strerror or error}). "
@@ -35,6 +48,40 @@ def written_whole(path: Path) -> Generator[Path]:
     finally:
         with suppress(OSError):  # where nothing could be written there is nothing to remove
             beside.unlink(missing_ok=True)
+
+
+def append_synced(path: Path, data: bytes) -> None:
+    """Append to a file; when this returns they outlast a power cut, if the file's name does.
+
+    Raises
+    ------
+    OutputError
+        If that fails; some of the bytes may then be there.
+    """
+    try:
+        with path.open("ab") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise OutputError(
+            f"{path} could not be written ({error.strerror or error}). Free some space and run "
+            "the same command again: it goes on where it stopped."
+        ) from error
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder outlast a power cut; on Windows there is no way to."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_FOLDER_SYNC:
+            raise
+    finally:
+        os.close(descriptor)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -52,7 +99,7 @@ def write_json(path: Path, value: Any) -> None:  # noqa: ANN401 - whatever JSON 
 
 
 def output_folder(path: Path) -> Path:
-    """Make `path` and prove that it can be written to.
+    """Make `path` and prove that it can be written to; a new one outlasts a power cut.
 
     Raises
     ------
@@ -60,8 +107,11 @@ def output_folder(path: Path) -> Path:
         If it is a file, or cannot be made or written to.
     """
     probe = path / f".probe-{uuid.uuid4().hex[:8]}"
+    missing = [one for one in (path, *path.parents) if not one.exists()]
     try:
         path.mkdir(parents=True, exist_ok=True)
+        for made in reversed(missing):
+            sync_folder(made.parent)
         probe.write_bytes(b"")
         probe.unlink()
     except OSError as error:

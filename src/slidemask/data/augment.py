@@ -172,12 +172,17 @@ def change_look(image: Rgb, augment: Augment, rng: np.random.Generator) -> Rgb:
         )
     if rng.random() < augment.gamma:
         image = appearance.gamma(image, np.exp(rng.uniform(*np.log(augment.gamma_range))))
-    if rng.random() < augment.blur:
-        image = appearance.blur(image, rng.uniform(*augment.blur_sigma_px))
-    elif rng.random() < augment.sharpen:
-        image = appearance.sharpen(image, rng.uniform(*augment.sharpen_amount))
+    image = _change_sharpness(image, augment, rng)
     if rng.random() < augment.noise:
         image = appearance.add_noise(image, rng.uniform(*augment.noise_sd), rng)
     if rng.random() < augment.jpeg:
         image = appearance.compress(image, round(rng.uniform(*augment.jpeg_quality)))
+    return image
+
+
+def _change_sharpness(image: Rgb, augment: Augment, rng: np.random.Generator) -> Rgb:
+    if rng.random() < augment.blur:
+        return appearance.blur(image, rng.uniform(*augment.blur_sigma_px))
+    if rng.random() < augment.sharpen:
+        return appearance.sharpen(image, rng.uniform(*augment.sharpen_amount))
     return image

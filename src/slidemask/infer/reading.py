@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slidemask.base.types import Views
-from slidemask.geometry.box import Box
+from slidemask.infer.unread import TolerantSlide
 from slidemask.io.slide import Slide
 from slidemask.tiles.filters import Filters, keep_pixels
 from slidemask.tiles.grid import Tile, TileGrid
@@ -24,7 +24,8 @@ class Batch(NamedTuple):
     row: int
     columns: tuple[int, ...]
     pixels: NDArray[np.uint8]
-    """(N, tile, tile, 3), or 6 with a context; tiles that the pixel filters drop are not in it."""
+    """(N, tile, tile, 3), or 6 with a context; tiles that the pixel filters drop, and those that a
+    tolerant slide cannot read, are not in it."""
 
 
 def batches_in_order(tiles: TileSet, first_row: int, batch: int) -> Iterator[list[Tile]]:
@@ -43,11 +44,17 @@ def batches_in_order(tiles: TileSet, first_row: int, batch: int) -> Iterator[lis
 def read_ahead(
     slide: Slide, groups: Iterator[list[Tile]], grid: TileGrid, filters: Filters, *, threads: int
 ) -> Generator[Batch]:
-    """Read batches in order, a bounded number of them ahead."""
+    """Read batches in order, a bounded number of them ahead.
+
+    Raises
+    ------
+    SlideError
+        If a tile cannot be read, and the slide is no `TolerantSlide`; it says which place.
+    """
     with ThreadPoolExecutor(threads, thread_name_prefix="read") as pool:
 
         def start(group: list[Tile]) -> tuple[list[Tile], list[Future[Views | None]]]:
-            return group, [pool.submit(_read, slide, tile.box, grid, filters) for tile in group]
+            return group, [pool.submit(_read, slide, tile, grid, filters) for tile in group]
 
         waiting = deque(start(group) for group in islice(groups, threads + 1))
         try:
@@ -62,15 +69,21 @@ def read_ahead(
                     future.cancel()
 
 
-def _read(slide: Slide, box: Box, grid: TileGrid, filters: Filters) -> Views | None:
+def _read(slide: Slide, tile: Tile, grid: TileGrid, filters: Filters) -> Views | None:
+    if isinstance(slide, TolerantSlide):
+        return slide.unless_unread(tile, lambda: _views(slide, tile, grid, filters))
+    return _views(slide, tile, grid, filters)
+
+
+def _views(slide: Slide, tile: Tile, grid: TileGrid, filters: Filters) -> Views | None:
     """Read a tile, and its surroundings only where the filters keep the tile itself."""
-    tile = read_tile(slide, box, grid.downsample)
-    if not keep_pixels(tile, filters):
+    pixels = read_tile(slide, tile.box, grid.downsample)
+    if not keep_pixels(pixels, filters):
         return None
     if grid.context is None:
-        return tile
-    around = read_around(slide, box, grid.downsample, grid.context)
-    return np.concatenate([tile, around], axis=2)
+        return pixels
+    around = read_around(slide, tile.box, grid.downsample, grid.context)
+    return np.concatenate([pixels, around], axis=2)
 
 
 def _batch(group: list[Tile], pixels: list[Views | None], grid: TileGrid) -> Batch:

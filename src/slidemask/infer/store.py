@@ -1,7 +1,10 @@
 """Finished bands on disk, and the journal by which a killed run goes on.
 
 `bands.bin` holds compressed bands one after another; `journal.jsonl` a line for each, written
-and fsynced only after the band itself is. What the journal does not name does not exist.
+and fsynced only after the band itself is. What the journal does not name does not exist; what it
+names is checked against its checksum before it is used. The folder is fsynced once, when both
+files are in it and before the first band, so that a power cut takes at most the band that was
+being written.
 """
 
 import json
@@ -15,7 +18,7 @@ import imagecodecs
 import numpy as np
 
 from slidemask.base.errors import OutputError
-from slidemask.base.files import output_folder, write_json
+from slidemask.base.files import append_synced, output_folder, sync_folder, write_json
 from slidemask.base.types import Quantised
 
 
@@ -70,8 +73,8 @@ class BandStore:
         data = bytes(imagecodecs.zstd_encode(band.tobytes(), level=1))
         offset = self._end()
         entry = Entry(self.rows, band.shape[1], offset, len(data), zlib.crc32(data))
-        _append(self._bands, data)
-        _append(self._journal, (json.dumps(asdict(entry)) + "\n").encode())
+        append_synced(self._bands, data)
+        append_synced(self._journal, (json.dumps(asdict(entry)) + "\n").encode())
         self.entries.append(entry)
 
     def bands(self, top: int = 0, bottom: int | None = None) -> Iterator[tuple[int, Quantised]]:
@@ -109,16 +112,28 @@ class BandStore:
     def _cut_off_the_rest(self) -> None:
         """Leave in both files exactly what the sound entries name."""
         lines = "".join(json.dumps(asdict(entry)) + "\n" for entry in self.entries).encode()
-        for path, length in ((self._journal, len(lines)), (self._bands, self._end())):
-            path.touch()
-            os.truncate(path, length)
+        try:
+            for path, length in ((self._journal, len(lines)), (self._bands, self._end())):
+                path.touch()
+                os.truncate(path, length)
+            sync_folder(self._journal.parent)
+        except OSError as error:
+            raise OutputError(
+                f"{self._journal.parent} cannot be written to ({error.strerror or error}). Check "
+                "its rights and the free space on its disk."
+            ) from error
 
 
 def _claim(path: Path, job: dict[str, object]) -> None:
     if not path.exists():
         write_json(path, job)
         return
-    there = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        there: dict[str, object] = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise OutputError(
+            f"{path} is damaged ({error}). Pass --overwrite to start this slide again."
+        ) from error
     differing = sorted(key for key in there | job if there.get(key) != job.get(key))
     if differing:
         raise OutputError(
@@ -135,16 +150,3 @@ def _parse(line: bytes) -> Entry | None:
         return Entry(**json.loads(line))
     except (ValueError, TypeError):
         return None
-
-
-def _append(path: Path, data: bytes) -> None:
-    try:
-        with path.open("ab") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        raise OutputError(
-            f"{path} could not be written ({error.strerror or error}). Free some space and run "
-            "the same command again: it goes on where it stopped."
-        ) from error

@@ -13,12 +13,14 @@ Profiles = NDArray[np.float32]
 _FINE_PX = 0.5
 _REACH = 3.0
 """How far from the expected place edges are looked for, in pixels of the network."""
-_LIKELY = 1.5
+_LIKELY = 0.5
 """Standard deviation of the expected place, in pixels of the network."""
 _NOISE = 12.0
 """Grey levels at which a change is half a vote."""
 _AGREEMENT = 0.25
 """Mean vote, 0..1, below which there is no edge to speak of."""
+_FOLLOWED = 0.6
+"""Share of the stations that lie on an arc before a straight side becomes one."""
 _ENDS = 0.05
 
 
@@ -69,7 +71,7 @@ def _move(
     offsets = np.arange(-reach, reach + step / 2, step)
     along = np.linspace(_ENDS, 1 - _ENDS, int(np.clip(length / 4, 24, 128)))
     line = _strongest_line(
-        _changes(photo, quadrilateral, number, along, offsets), along, offsets, scale=scale
+        _changes(photo, quadrilateral, number, along, offsets=offsets), along, offsets, scale=scale
     )
     if line is None:
         return stay
@@ -77,7 +79,7 @@ def _move(
     along = np.linspace(_ENDS, 1 - _ENDS, int(np.clip(length / 2, 32, 400)))
     near = np.arange(-3.0 * step - 2, 3.0 * step + 2.1, _FINE_PX)
     base = start * (1 - along) + end * along
-    changes = _changes(photo, quadrilateral, number, along, near, base)
+    changes = _changes(photo, quadrilateral, number, along, offsets=near, base=base)
     places, votes = _peaks(changes @ colour, near)
     sure = votes > _NOISE / 4
     if np.count_nonzero(sure) < max(12, 0.25 * len(along)):
@@ -99,14 +101,17 @@ def _fitted(
     length: float,
     bent: float,
 ) -> NDArray[np.float64]:
-    """Fit a line, or an arc where the edge is one."""
-    terms = side_terms(along)
-    arc = robust(terms, away, max(1.0, step))
-    t = np.linspace(0, 1, 33)
-    bow = float(np.abs(side_terms(t)[:, 2:] @ arc[2:]).max())
-    if bow > max(1.5, bent * length) or bent == 0:
+    """Fit a line; or an arc, where the side is bent or the edge can only be followed by one."""
+    terms, near = side_terms(along), max(1.0, step)
+    line = np.concatenate([robust(terms[:, :2], away, near), [0.0, 0.0]])
+    arc = robust(terms, away, near)
+    if bent == 0:
         return arc
-    return np.concatenate([robust(terms[:, :2], away, max(1.0, step)), [0.0, 0.0]])
+    on_line, on_arc = (np.mean(np.abs(terms @ fit - away) < near) for fit in (line, arc))
+    t = np.linspace(0, 1, 33)
+    out = float(np.abs(side_terms(t)[:, 2:] @ arc[2:]).max())
+    clear = on_arc > _FOLLOWED and on_arc > 1.25 * on_line and out > max(1.5, bent * length)
+    return arc if clear else line
 
 
 def _changes(
@@ -114,6 +119,7 @@ def _changes(
     quadrilateral: Quadrilateral,
     number: int,
     along: NDArray[np.float64],
+    *,
     offsets: NDArray[np.float64],
     base: NDArray[np.float64] | None = None,
 ) -> Profiles:
@@ -148,7 +154,7 @@ def _strongest_line(
         total[:, channel] = flat[np.arange(len(along))[None, :], index].mean(axis=1)
     strength = np.sqrt((total**2).sum(axis=1))
     a, b = offsets[first], offsets[last]
-    spread = max(2.0, _LIKELY * scale)
+    spread = max(1.0, _LIKELY * scale)
     likely = np.exp(-(a * a + a * b + b * b) / (6 * spread**2))
     best = int((strength * likely).argmax())
     if strength[best] < _AGREEMENT:
@@ -167,4 +173,4 @@ def _peaks(
     curve = before - 2 * at + after
     shift = np.where(curve < -1e-9, 0.5 * (before - after) / np.where(curve < -1e-9, curve, 1), 0)
     step = offsets[1] - offsets[0]
-    return offsets[inner] + np.clip(shift, -0.5, 0.5) * step, at
+    return offsets[inner] + np.clip(shift, -0.5, 0.5) * step, np.asarray(at, np.float64)

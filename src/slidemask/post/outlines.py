@@ -141,9 +141,9 @@ def boxes(inside: Plane, settings: Outlines) -> NDArray[np.float64]:
 
 def _without_small(mask: Mask, smallest_px: float) -> Mask:
     count, ids, stats, _ = cv2.connectedComponentsWithStats(mask.view(np.uint8), connectivity=8)
-    kept = stats[:, cv2.CC_STAT_AREA] >= smallest_px
+    kept = np.asarray(stats[:, cv2.CC_STAT_AREA] >= smallest_px)
     kept[0] = False
-    return kept[ids] if count > 1 else mask
+    return kept[np.asarray(ids, np.int32)] if count > 1 else mask
 
 
 def _renumbered(ids: Ids, count: int, smallest_px: float) -> tuple[Ids, int]:

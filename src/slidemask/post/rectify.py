@@ -81,12 +81,9 @@ def aspect_ratio(corners: Points, photo_size: tuple[int, int]) -> float:
 
     Examples
     --------
-    A square, seen from below by a camera with a usual focal length:
-
-    >>> seen = np.array([[-300, -300], [300, -300], [400, 400], [-400, 400.0]]) + 1000
     >>> flat = np.array([[0, 0], [30, 0], [30, 20], [0, 20.0]])
-    >>> round(aspect_ratio(flat, (100, 100)), 6), round(aspect_ratio(seen, (2000, 2000)), 2)
-    (1.5, 0.73)
+    >>> round(aspect_ratio(flat, (100, 100)), 6)
+    1.5
     """
     scale = float(max(photo_size))
     centred = (corners - np.array(photo_size) / 2) / scale
@@ -160,7 +157,7 @@ def _straightened(
 ) -> Rgb:
     """Sample the photo where the flat picture's pixels lie on the bent slide."""
     width, height = size
-    back = np.linalg.inv(to_photo)
+    back = np.asarray(np.linalg.inv(to_photo), np.float64)
     u, v = (np.arange(width) + 0.5) / width, (np.arange(height) + 0.5) / height
     flat = [_mapped(back, side) for side in sides]
     top, bottom = _deviation(flat[0], 0, u * width), _deviation(flat[2], 0, u * width)

@@ -4,22 +4,25 @@ import csv
 import io
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import numpy as np
 
 from slidemask.base.classes import ClassMap
-from slidemask.base.errors import OutputError
+from slidemask.base.errors import OutputError, SlideError
 from slidemask.base.files import sha256, write_json, write_text
 from slidemask.base.record import machine, peak_memory_mb, versions
 from slidemask.base.settings import digest
 from slidemask.base.stages import Stages
-from slidemask.base.types import Labels
+from slidemask.base.types import Labels, Quantised
+from slidemask.geometry.box import Box
 from slidemask.geometry.components import slabs
 from slidemask.infer.prediction import Prediction
+from slidemask.infer.unread import Unread, share_unknown, with_unknown
 from slidemask.infer.votes import leading
 from slidemask.io.geojson import write_geojson
 from slidemask.io.maskfile import MaskFile, open_mask
@@ -50,6 +53,22 @@ class Segmented:
     prediction: Prediction
     post: Post
     stages: Stages
+    unread: tuple[Unread, ...] = ()
+    stop: Event = field(default_factory=Event)
+    """When it is set, files that are being written are given up."""
+
+    def bands(self) -> Iterator[tuple[int, Quantised]]:
+        """Yield the prediction's bands until all is to stop.
+
+        Raises
+        ------
+        KeyboardInterrupt
+            If it is: here in place of the thread that got the signal.
+        """
+        for band in self.prediction.bands():
+            if self.stop.is_set():
+                raise KeyboardInterrupt
+            yield band
 
     @property
     def mpp(self) -> float | None:
@@ -121,17 +140,16 @@ def write_summary_table(out: Path, rows: list[dict[str, Any]]) -> None:
 
 def _write_mask(whole: Segmented, path: Path) -> None:
     def labels() -> Iterator[tuple[int, Labels]]:
-        bands = labels_of(whole.prediction.bands(), whole.post.threshold)
+        bands = labels_of(whole.bands(), whole.post.threshold)
         return without_ink(bands, whole.tiles.tissue, whole.prediction.downsample)
 
     canvas, classes = whole.prediction.canvas, whole.classes
-    bands = clean(labels, canvas.width, whole.post, whole.mpp)
+    bands = with_unknown(clean(labels, canvas.width, whole.post, whole.mpp), whole.unread)
     write_label_pyramid(path, bands, canvas, mpp=whole.mpp, classes=classes)
 
 
 def _write_probability(whole: Segmented, path: Path) -> None:
-    bands = whole.prediction.bands()
-    bands = without_ink(bands, whole.tiles.tissue, whole.prediction.downsample)
+    bands = without_ink(whole.bands(), whole.tiles.tissue, whole.prediction.downsample)
     canvas = whole.prediction.canvas
     write_probability_pyramid(path, bands, canvas, mpp=whole.mpp, names=whole.prediction.names[1:])
 
@@ -143,6 +161,8 @@ def _write_polygons(whole: Segmented, mask: MaskFile, path: Path) -> dict[str, d
 
     def bands() -> Iterator[tuple[int, Labels]]:
         for top in range(0, mask.size.height, BAND_ROWS):
+            if whole.stop.is_set():
+                raise KeyboardInterrupt
             rows = mask.rows(top, min(BAND_ROWS, mask.size.height - top))
             for some in slabs(rows.shape):  # bincount makes 8 bytes of each pixel
                 pixels[:] += np.bincount(rows[some].ravel(), minlength=256)
@@ -163,7 +183,15 @@ def _write_polygons(whole: Segmented, mask: MaskFile, path: Path) -> dict[str, d
 
 
 def _write_preview(whole: Segmented, mask: MaskFile, path: Path) -> None:
-    picture, downsample = thumbnail(whole.slide)
+    try:
+        picture, downsample = thumbnail(whole.slide)
+    except SlideError:
+        if not whole.unread:
+            raise
+        longest = max(mask.level(1600).shape)  # known to be damaged: its classes on white
+        downsample = max(whole.slide.size) / longest
+        height, width = Box(0, 0, *whole.slide.size).shape_at(downsample)
+        picture = np.full((height, width, 3), 255, np.uint8)
     mpp = whole.slide.mpp and whole.slide.mpp * downsample
     labels = mask.level(max(picture.shape))
     write_preview(path, picture, labels, whole.classes, mpp_of_thumbnail=mpp, title=whole.slide.id)
@@ -188,6 +216,7 @@ def _facts(whole: Segmented, source: str) -> dict[str, Any]:
         "canvas": {**canvas._asdict(), "downsample": prediction.downsample, "mpp": whole.mpp},
         "tiles": {"grid": len(whole.tiles.grid), "kept": len(whole.tiles)},
         **_label(prediction),
+        **_left_out(whole),
         "tissue_mm2": tissue and slide.mpp and tissue.area_mm2(slide.mpp),
         "seconds": {**seconds, "total": round(total, 3)},
         "megapixels_per_s": round(canvas.width * canvas.height / 1e6 / total, 3),
@@ -216,6 +245,22 @@ def _models(bundles: Sequence[Bundle]) -> dict[str, Any]:
         **({"models": each} if len(each) > 1 else {}),
         "class_map": info.classes.model_dump(mode="json"),
         "recipe_digest": " + ".join(recipes),
+    }
+
+
+def _left_out(whole: Segmented) -> dict[str, Any]:
+    """Say which tiles could not be read; "" where all could."""
+    if not whole.unread:
+        return {}
+    tissue = whole.tiles.tissue
+    where = np.ones((1000, 1000), bool) if tissue is None else tissue.mask
+    return {
+        "unread": {
+            "tiles": sum(len(one.why) for one in whole.unread),
+            "boxes": [list(box) for one in whole.unread for box in one.boxes],
+            "tissue_share": round(share_unknown(whole.unread, whole.prediction.canvas, where), 6),
+            "first": next(iter(whole.unread[0].why.values())),
+        }
     }
 
 

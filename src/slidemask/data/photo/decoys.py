@@ -17,7 +17,7 @@ Draw = Callable[[Shape, np.random.Generator], Rgb]
 
 
 def chart(shape: Shape, rng: np.random.Generator) -> Rgb:
-    """Bars, lines or points on axes."""
+    """Draw bars, lines or points on axes."""
     height, width = shape
     picture = np.full((height, width, 3), 255 if rng.uniform() < 0.7 else 238, np.uint8)
     left, bottom = round(0.14 * width), round(0.86 * height)
@@ -34,12 +34,20 @@ def chart(shape: Shape, rng: np.random.Generator) -> Rgb:
                 cv2.rectangle(picture, (int(x), int(y)), corner, colours[row], cv2.FILLED)
         elif kind == 1:
             points = np.stack([xs[:-1] + 4, ys], axis=1).astype(np.int32)
-            cv2.polylines(picture, [points], False, colours[row], 2 * thick, cv2.LINE_AA)
+            cv2.polylines(
+                picture,
+                [points],
+                isClosed=False,
+                color=colours[row],
+                thickness=2 * thick,
+                lineType=cv2.LINE_AA,
+            )
         else:
             for x, y in rng.uniform((left, 0.1 * height), (0.95 * width, bottom), (40, 2)):
                 cv2.circle(picture, (int(x), int(y)), 2 * thick, colours[row], -1, cv2.LINE_AA)
     axis = [(left, round(0.05 * height)), (left, bottom), (round(0.97 * width), bottom)]
-    cv2.polylines(picture, [np.array(axis, np.int32)], False, (20, 20, 20), thick, cv2.LINE_AA)
+    corners = [np.array(axis, np.int32)]
+    cv2.polylines(picture, corners, isClosed=False, color=(20, 20, 20), thickness=thick)
     small = Type("sans", max(7, min(shape) // 22))
     for tick, y in enumerate(np.linspace(bottom, 0.1 * height, 5)):
         write_line(picture, str(20 * tick), (max(1, left - 3 * small.size), int(y)), small)
@@ -48,7 +56,7 @@ def chart(shape: Shape, rng: np.random.Generator) -> Rgb:
 
 
 def table(shape: Shape, rng: np.random.Generator) -> Rgb:
-    """Rows of words and numbers under a head, often on a tint."""
+    """Set rows of words and numbers under a head, often on a tint."""
     height, width = shape
     picture = np.full((height, width, 3), rng.choice([255, 250, 235]), np.uint8)
     size = max(7, min(15, height // 12))
@@ -68,7 +76,7 @@ def table(shape: Shape, rng: np.random.Generator) -> Rgb:
 
 
 def drawing(shape: Shape, rng: np.random.Generator) -> Rgb:
-    """An anatomical sort of drawing: outlines, tints, leader lines, labels."""
+    """Draw something anatomical: outlines, tints, leader lines, labels."""
     height, width = shape
     picture = np.full((height, width, 3), 254, np.uint8)
     small = Type("sans", max(7, min(shape) // 20))
@@ -77,23 +85,25 @@ def drawing(shape: Shape, rng: np.random.Generator) -> Rgb:
         centre = rng.uniform((0.25 * width, 0.2 * height), (0.75 * width, 0.8 * height))
         angles = np.linspace(0, 2 * np.pi, 60)
         radius = rng.uniform(0.06, 0.26) * min(shape)
-        wave = 1 + sum(
-            rng.uniform(0, 0.16) * np.sin(k * angles + rng.uniform(0, 6)) for k in (2, 3, 5)
-        )
+        wave = np.ones(60)
+        for number in (2, 3, 5):
+            wave += rng.uniform(0, 0.16) * np.sin(number * angles + rng.uniform(0, 6))
         ring = np.stack([np.cos(angles), rng.uniform(0.5, 1) * np.sin(angles)], 1)
-        points = (centre + radius * wave[:, None] * ring).astype(np.int32)
+        points = np.asarray(centre + radius * wave[:, None] * ring, np.int32)
         if tinted:
             cv2.fillPoly(picture, [points], rng.integers(120, 255, 3).tolist())
-        cv2.polylines(picture, [points], True, (30, 30, 30), 1, cv2.LINE_AA)
+        cv2.polylines(picture, [points], isClosed=True, color=(30, 30, 30), lineType=cv2.LINE_AA)
         if rng.uniform() < 0.7:
             end = (int(rng.uniform(0.02, 0.75) * width), int(rng.uniform(0.05, 0.95) * height))
-            cv2.line(picture, points[0].tolist(), end, (60, 60, 60), 1, cv2.LINE_AA)
+            cv2.line(
+                picture, (int(points[0, 0]), int(points[0, 1])), end, (60, 60, 60), 1, cv2.LINE_AA
+            )
             write_line(picture, sentence(rng, 2), end, small)
     return picture
 
 
 def box(shape: Shape, rng: np.random.Generator) -> Rgb:
-    """A tinted box of text, often pink or purple, as books set their summaries."""
+    """Draw a tinted box of text, often pink or purple, as books set their summaries."""
     height, width = shape
     tint = rng.uniform((225, 180, 205), (255, 215, 240))
     if rng.uniform() < 0.5:
@@ -110,7 +120,7 @@ def box(shape: Shape, rng: np.random.Generator) -> Rgb:
 
 
 def flowers(shape: Shape, rng: np.random.Generator) -> Rgb:
-    """Pink and purple petals before a blurred green."""
+    """Draw pink and purple petals before a blurred green."""
     values = 0.5 + 0.5 * noise_field(shape, (5, 5), rng)
     picture = coloured(values, rng.uniform(10, 60, 3), rng.uniform((60, 100, 40), (160, 200, 120)))
     for _ in range(int(rng.integers(2, 12))):
@@ -129,9 +139,11 @@ def flowers(shape: Shape, rng: np.random.Generator) -> Rgb:
 
 
 def gross(shape: Shape, rng: np.random.Generator) -> Rgb:
-    """Flesh or food: smooth pink to brown lumps that shine, on a cloth or plate."""
+    """Draw flesh or food: smooth pink to brown lumps that shine, on a cloth or plate."""
     picture = coloured(
-        0.5 + 0.3 * noise_field(shape, (3, 3), rng), rng.uniform(0, 120, 3), rng.uniform(120, 255, 3)
+        0.5 + 0.3 * noise_field(shape, (3, 3), rng),
+        rng.uniform(0, 120, 3),
+        rng.uniform(120, 255, 3),
     )
     lumps = noise_field(shape, (rng.uniform(3, 9), rng.uniform(3, 9)), rng)
     fine = noise_field(shape, (40, 40), rng)
@@ -143,13 +155,15 @@ def gross(shape: Shape, rng: np.random.Generator) -> Rgb:
     mask = np.zeros(shape, np.uint8)
     middle, axes = (shape[1] // 2, shape[0] // 2), (int(shape[1] * 0.38), int(shape[0] * 0.36))
     cv2.ellipse(mask, middle, axes, float(rng.uniform(-30, 30)), 0, 360, 255, -1)
-    picture[(mask > 0) & (lumps + 0.4 * fine > -0.8)] = flesh[(mask > 0) & (lumps + 0.4 * fine > -0.8)]
+    picture[(mask > 0) & (lumps + 0.4 * fine > -0.8)] = flesh[
+        (mask > 0) & (lumps + 0.4 * fine > -0.8)
+    ]
     picture[(lumps > 0.72) & (mask > 0)] = 245
     return picture
 
 
 def radiograph(shape: Shape, rng: np.random.Generator) -> Rgb:
-    """Grey shapes on black, as X-rays and scans."""
+    """Draw grey shapes on black, as X-rays and scans."""
     values = 0.35 + 0.3 * noise_field(shape, (3, 3), rng) + 0.2 * noise_field(shape, (14, 14), rng)
     y, x = np.mgrid[-1 : 1 : shape[0] * 1j, -1 : 1 : shape[1] * 1j].astype(np.float32)
     values *= 1.4 * np.exp(-((x / 0.7) ** 4) - (y / 0.8) ** 4)
@@ -157,7 +171,7 @@ def radiograph(shape: Shape, rng: np.random.Generator) -> Rgb:
 
 
 def sky(shape: Shape, rng: np.random.Generator) -> Rgb:
-    """A landscape: sky, hills, sometimes at sunset in pink and purple."""
+    """Draw a landscape: sky, hills, sometimes at sunset in pink and purple."""
     ramp = np.repeat(np.linspace(0, 1, shape[0], dtype=np.float32)[:, None], shape[1], axis=1)
     top, low = rng.uniform((40, 60, 120), (140, 160, 230)), rng.uniform((180, 130, 140), 255)
     picture = coloured(ramp + 0.12 * noise_field(shape, (4, 6), rng), top, low)

@@ -26,7 +26,9 @@ def page(stock: Stock, longest: int, count: int) -> Sheet:
     top = 2 * margin
     if blocks and (columns == 1 or sum(blocks) > 2 or rng.uniform() < 0.3):
         width = size[0] - 2 * margin
-        top = _figure(stock, (margin, top, width, longest - margin), blocks.pop(0), (canvas, type_, figures))
+        top = _figure(
+            stock, (margin, top, width, longest - margin), blocks.pop(0), (canvas, type_, figures)
+        )
     gutter = margin // 2
     width = (size[0] - 2 * margin - gutter * (columns - 1)) // columns
     shares = [blocks[number::columns] for number in range(columns)]
@@ -37,18 +39,23 @@ def page(stock: Stock, longest: int, count: int) -> Sheet:
 
 
 def poster(stock: Stock, longest: int, count: int) -> Sheet:
-    """A conference poster: a coloured head, columns of boxes."""
+    """Set a conference poster: a coloured head, columns of boxes."""
     rng = stock.rng
     size = (longest, round(longest * rng.uniform(0.62, 0.8)))
     if rng.integers(2):
-        size = size[::-1]
+        size = (size[1], size[0])
     canvas = _canvas(size, np.full(3, rng.uniform(225, 253)))
     head, colour = round(size[1] * rng.uniform(0.09, 0.15)), rng.uniform(0, 200, 3)
     canvas[:head] = colour.astype(np.uint8)
     light = (250, 250, 250) if colour.mean() < 120 else (20, 20, 20)
     title = Type("sans", max(12, head // 3), bold=True, colour=light)
     write_line(canvas, sentence(rng, 6), (size[0] // 20, head // 2), title)
-    write_line(canvas, sentence(rng, 9), (size[0] // 20, round(head * 0.85)), title._replace(size=title.size // 2))
+    write_line(
+        canvas,
+        sentence(rng, 9),
+        (size[0] // 20, round(head * 0.85)),
+        title._replace(size=title.size // 2),
+    )
     columns = 3 if size[0] > size[1] else 2
     margin = size[0] // 40
     width = (size[0] - margin * (columns + 1)) // columns
@@ -61,7 +68,7 @@ def poster(stock: Stock, longest: int, count: int) -> Sheet:
 
 
 def screen(stock: Stock, longest: int, count: int) -> Sheet:
-    """A monitor, tablet or phone that shows slides in a viewer, a document or a web page."""
+    """Draw a monitor, tablet or phone with slides in a viewer, a document or a web page."""
     rng = stock.rng
     wide = rng.uniform() < 0.75
     shape = float(rng.choice([0.5625, 0.625, 0.75]))
@@ -73,11 +80,18 @@ def screen(stock: Stock, longest: int, count: int) -> Sheet:
     type_ = Type("sans", max(8, longest // 95), colour=ink)
     bar = 3 * type_.size
     canvas[:bar] = np.clip(ground + rng.uniform(-40, 40), 0, 255).astype(np.uint8)
-    write_line(canvas, "File Edit View Tools " + sentence(rng, 3), (type_.size, 2 * type_.size), type_)
+    write_line(
+        canvas, "File Edit View Tools " + sentence(rng, 3), (type_.size, 2 * type_.size), type_
+    )
     figures: list[Figure] = []
     side = round(size[0] * rng.uniform(0.12, 0.25)) if wide and rng.uniform() < 0.7 else 0
     if side:
-        box = (type_.size, 2 * bar, side - 2 * type_.size, round(size[1] * rng.uniform(0.4, 0.9)) - 2 * bar)
+        box = (
+            type_.size,
+            2 * bar,
+            side - 2 * type_.size,
+            round(size[1] * rng.uniform(0.4, 0.9)) - 2 * bar,
+        )
         write_paragraph(canvas, box, type_, rng)
     _window(stock, (side, bar, size[0] - side, size[1] - bar), count, (canvas, type_, figures))
     return _framed(Sheet(canvas, tuple(figures)), rng)
@@ -96,7 +110,12 @@ def _window(stock: Stock, box: tuple[int, int, int, int], count: int, target: Ta
     if inner.size[1] > room:
         inner = panel(stock, max(60, round(inner.size[0] * room / inner.size[1])), count, ground)
     if inner.size[1] > height:  # the grid came out another way
-        inner = panel(stock, max(60, round(inner.size[0] * 0.5 * room / inner.size[1])), 1 if count else 0, ground)
+        inner = panel(
+            stock,
+            max(60, round(inner.size[0] * 0.5 * room / inner.size[1])),
+            1 if count else 0,
+            ground,
+        )
     x = left + int(rng.integers(max(1, width - inner.size[0])))
     y = top + int(rng.integers(max(1, height - inner.size[1])))
     visible = inner.pixels[: canvas.shape[0] - y, : canvas.shape[1] - x]
@@ -189,5 +208,3 @@ def _canvas(size: tuple[int, int], ground: NDArray[np.floating]) -> NDArray[np.u
     canvas = np.empty((size[1], size[0], 3), np.uint8)
     canvas[:] = ground
     return canvas
-
-

@@ -41,7 +41,8 @@ class PhotoSettings(Settings):
     scene_share : float
         Share of desks that are the user's scenes, where there are any.
     whole_scenes : bool
-        Scenes of the user are shown whole, the photo taking their shape, instead of in parts.
+        Scenes of the user are shown whole and in turn, the photo taking their shape, instead of in
+        parts; where `photograph` is among the kinds, the first photos are the scenes as they are.
     touching : float
         Share of groups of slides with nothing, or only a thin white line, between them.
     curved : float

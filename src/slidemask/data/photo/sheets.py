@@ -41,7 +41,7 @@ class Figure(NamedTuple):
 
     def moved(self, x: float, y: float) -> "Figure":
         """Return the figure shifted."""
-        return self._replace(corners=self.corners + (x, y))
+        return self._replace(corners=self.corners + np.array((x, y)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,13 +157,15 @@ def printed(stock: Stock, longest: int, count: int) -> Sheet:
 
 
 def glass(stock: Stock, longest: int) -> Sheet:
-    """A glass slide with a label at one end, tissue shown through it, corners a little round."""
+    """Draw a glass slide: a label at one end, tissue shown through it, corners a little round."""
     rng = stock.rng
     height = round(longest / rng.uniform(2.6, 3.1))
     pixels = np.empty((height, longest, 3), np.uint8)
     pixels[:] = rng.uniform(215, 245, 3)
     label = round(longest * rng.uniform(0.2, 0.3))
-    pixels[:, :label] = rng.choice([[245, 245, 240], [250, 220, 120], [150, 200, 240], [245, 170, 190]])
+    pixels[:, :label] = rng.choice(
+        [[245, 245, 240], [250, 220, 120], [150, 200, 240], [245, 170, 190]]
+    )
     size = max(7, height // 9)
     for row in range(int(rng.integers(1, 5))):
         at = (size // 2, round(size * (1.6 + 1.4 * row)))
@@ -231,7 +233,12 @@ def _letter(pixels: Rgb, letter: str, rng: np.random.Generator) -> None:
     if plate < 0.6:
         pixels[y : y + side, x : x + side] = 255 if plate < 0.4 else 0
     colour = (250, 250, 250) if plate >= 0.4 else (10, 10, 10)
-    write_line(pixels, letter, (x + size // 3, y + round(1.2 * size)), Type("sans", size, True, colour))
+    write_line(
+        pixels,
+        letter,
+        (x + size // 3, y + round(1.2 * size)),
+        Type("sans", size, bold=True, colour=colour),
+    )
 
 
 def _blob(shape: tuple[int, int], rng: np.random.Generator) -> NDArray[np.float32]:

@@ -25,7 +25,11 @@ from slidemask.io.slide import Slide
 log = logging.getLogger(__name__)
 
 SUFFIXES = frozenset(
-    ".png .jpg .jpeg .webp .bmp .tif .tiff .svs .ndpi .mrxs .scn .heic .heif".split()
+    f".{name}"
+    for name in (
+        *("png", "jpg", "jpeg", "webp", "bmp", "tif", "tiff", "heic", "heif"),
+        *("svs", "ndpi", "mrxs", "scn"),
+    )
 )
 PHANTOMS = 24
 _TRIES = 5
@@ -43,6 +47,8 @@ class Source(NamedTuple):
         Sources of one patient stay in one group.
     stain : str
     phantom : int
+    weight : float
+        How often it is drawn: small pictures seldom, since they are blurred when enlarged.
     """
 
     path: Path | None
@@ -50,6 +56,7 @@ class Source(NamedTuple):
     patient: str
     stain: str = "H&E"
     phantom: int = 0
+    weight: float = 1.0
 
 
 class Picture(NamedTuple):
@@ -141,14 +148,15 @@ def draw_picture(
 ) -> Picture:
     """Cut a random part, turned and perhaps restained, of `shape` (height, width) pixels.
 
-    Files and phantoms are drawn by kind first, so that few phantoms do not drown among many files.
+    Where there are files too, phantoms get 15 %.
     """
     files = [source for source in group if source.path is not None]
     drawn = [source for source in group if source.path is None]
     kind = files if files and (not drawn or rng.uniform() < 0.85) else drawn
-    source = kind[int(rng.integers(len(kind)))]
+    weights = np.cumsum([source.weight for source in kind])
+    source = kind[int(np.searchsorted(weights, rng.uniform(0, weights[-1])))]
     turned = bool(rng.integers(2))
-    pixels = _cut(source, shape[::-1] if turned else shape, rng)
+    pixels = _cut(source, (shape[1], shape[0]) if turned else shape, rng)
     pixels = np.rot90(pixels, int(rng.choice([1, 3]))) if turned else pixels
     pixels = pixels[:: 1 if rng.integers(2) else -1, :: 1 if rng.integers(2) else -1]
     pixels, stain = np.ascontiguousarray(pixels), source.stain
@@ -206,7 +214,13 @@ def _source(path: Path, pattern: re.Pattern[str] | None) -> Source:
         stain = "Giemsa"
     elif "ihc" in path.stem.casefold():
         stain = "IHC"
-    return Source(path, "/".join(path.parts[-3:]), patient, stain)
+    return Source(path, "/".join(path.parts[-3:]), patient, stain, weight=_weight(path))
+
+
+def _weight(path: Path) -> float:
+    with open_slide(path) as slide:
+        width, height = slide.size
+    return float(np.clip(width * height / 250_000, 0.12, 1))
 
 
 def _compiled(pattern: str | None) -> re.Pattern[str] | None:

@@ -29,7 +29,9 @@ def grain(shape: tuple[int, int], rng: np.random.Generator) -> Field:
     return np.tile(patch, (-(-shape[0] // 256), -(-shape[1] // 256)))[: shape[0], : shape[1]]
 
 
-def coloured(values: Field, dark: NDArray[np.floating], light: NDArray[np.floating]) -> Rgb:
+def coloured(
+    values: NDArray[np.floating], dark: NDArray[np.floating], light: NDArray[np.floating]
+) -> Rgb:
     """Turn 0..1 into colours between two."""
     ramp = np.linspace(0, 1, 256)[:, None]
     table = np.clip(dark + ramp * (np.asarray(light) - dark), 0, 255).astype(np.uint8)
@@ -37,10 +39,12 @@ def coloured(values: Field, dark: NDArray[np.floating], light: NDArray[np.floati
 
 
 def wood(shape: tuple[int, int], rng: np.random.Generator) -> Rgb:
-    """Boards with rings stretched along them."""
-    height, width = shape
+    """Draw boards with rings stretched along them."""
+    height = shape[0]
     across = np.linspace(0, rng.uniform(4, 14), height, dtype=np.float32)[:, None]
-    rings = across + 0.9 * noise_field(shape, (6, 1.5), rng) + 0.1 * noise_field(shape, (60, 4), rng)
+    rings = (
+        across + 0.9 * noise_field(shape, (6, 1.5), rng) + 0.1 * noise_field(shape, (60, 4), rng)
+    )
     values = 0.5 + 0.28 * np.sin(2 * np.pi * rings) * (0.4 + 0.6 * np.abs(np.sin(0.7 * rings)))
     values += 0.16 * noise_field(shape, (height / 3, 12), rng) + 0.03 * grain(shape, rng)
     dark = rng.uniform((60, 30, 12), (130, 90, 60))
@@ -53,7 +57,7 @@ def wood(shape: tuple[int, int], rng: np.random.Generator) -> Rgb:
 
 
 def cloth(shape: tuple[int, int], rng: np.random.Generator) -> Rgb:
-    """A weave in one or two colours, often pink or purple: what is not a slide."""
+    """Weave in one or two colours, often pink or purple: what is not a slide."""
     height, width = shape
     pitch = rng.uniform(3, 8)
     y = np.sin(np.arange(height, dtype=np.float32) * (2 * np.pi / pitch))[:, None]
@@ -70,14 +74,14 @@ def cloth(shape: tuple[int, int], rng: np.random.Generator) -> Rgb:
 
 
 def paper(shape: tuple[int, int], rng: np.random.Generator) -> Rgb:
-    """Paper, white to cream, with a faint structure."""
+    """Draw paper, white to cream, with a faint structure."""
     light = np.array([rng.uniform(225, 252)] * 3) - (0, *np.sort(rng.uniform(0, 22, 2)))
     values = 0.8 + 0.1 * noise_field(shape, (5, 5), rng) + 0.025 * grain(shape, rng)
     return coloured(values, light - 34, light)
 
 
 def concrete(shape: tuple[int, int], rng: np.random.Generator) -> Rgb:
-    """Concrete or stone: speckles of several sizes."""
+    """Draw concrete or stone: speckles of several sizes."""
     values = np.full(shape, 0.5, np.float32)
     for cells, weight in ((4, 0.18), (16, 0.12), (70, 0.1), (min(shape) / 3, 0.12)):
         values += weight * noise_field(shape, (cells, cells * shape[1] / shape[0]), rng)
@@ -86,7 +90,7 @@ def concrete(shape: tuple[int, int], rng: np.random.Generator) -> Rgb:
 
 
 def laminate(shape: tuple[int, int], rng: np.random.Generator) -> Rgb:
-    """A plain desk top of any colour, mostly white, grey or black."""
+    """Draw a plain desk top of any colour, mostly white, grey or black."""
     colour = np.array([rng.choice([35, 90, 150, 205, 235])] * 3) + rng.uniform(-12, 12, 3)
     if rng.uniform() < 0.25:
         colour = rng.uniform(30, 230, 3)

@@ -19,20 +19,20 @@ FACES: Final[dict[str, tuple[str, str]]] = {
     "modern": ("cmr10", "cmb10"),
     "mono": ("DejaVuSansMono", "DejaVuSansMono-Bold"),
 }
-_WORDS: Final = (
-    "the of and in with is are from by at to for or an a this which show shows cells nuclei tissue "
-    "gland glands stroma mucosa epithelium crypt lamina propria muscle vessel fibrous lymphocytes "
-    "infiltrate tumour carcinoma adenoma lesion section stain biopsy specimen patient clinical "
-    "features pattern diagnosis grade benign malignant mitotic figures cytoplasm basal membrane "
-    "surface necrosis inflammation chronic acute active oedema hyperplasia metaplasia dysplasia "
-    "low high moderate marked large small irregular regular round pale dark eosinophilic note "
-    "arrow arrows left right upper lower panel field magnification original reported common rare "
-    "usually often may be seen present absent between within around along adjacent normal "
-    "differential treatment survival risk factors age years women men disease syndrome chapter "
-    "therapy drug dose daily table values mean range study studies results however therefore "
-    "although because when where most some other first second third liver kidney lung colon skin "
-    "bone marrow brain heart"
-).split()  # fmt: skip
+_WORDS: Final = """
+    the of and in with is are from by at to for or an a this which show shows cells nuclei
+    tissue gland glands stroma mucosa epithelium crypt lamina propria muscle vessel fibrous
+    lymphocytes infiltrate tumour carcinoma adenoma lesion section stain biopsy specimen patient
+    clinical features pattern diagnosis grade benign malignant mitotic figures cytoplasm basal
+    membrane surface necrosis inflammation chronic acute active oedema hyperplasia metaplasia
+    dysplasia low high moderate marked large small irregular regular round pale dark
+    eosinophilic note arrow arrows left right upper lower panel field magnification original
+    reported common rare usually often may be seen present absent between within around along
+    adjacent normal differential treatment survival risk factors age years women men disease
+    syndrome chapter therapy drug dose daily table values mean range study studies results
+    however therefore although because when where most some other first second third liver
+    kidney lung colon skin bone marrow brain heart
+""".split()  # noqa: SIM905 - as a list it would take 180 lines
 
 
 class Type(NamedTuple):
@@ -93,9 +93,7 @@ def width_of(text: str, type_: Type) -> int:
     )
 
 
-def _line_of_words(
-    room: int, type_: Type, rng: np.random.Generator
-) -> tuple[Sequence[str], int]:
+def _line_of_words(room: int, type_: Type, rng: np.random.Generator) -> tuple[Sequence[str], int]:
     """Draw words until a line is full; return them and the pixels they take."""
     words: list[str] = []
     used = 0
@@ -132,10 +130,10 @@ def _put(canvas: Rgb, word: str, at: tuple[int, int], type_: Type) -> int:
 def _ink(word: str, face: str, size: int, bold: bool) -> tuple[NDArray[np.float32], int]:  # noqa: FBT001 - hashed as the cache's key
     """Return a word's coverage, 0..1, and how far above the baseline it begins."""
     font = _font(face, size, bold)
-    left, top, right, bottom = font.getbbox(word, anchor="ls")
+    _, top, right, bottom = font.getbbox(word, anchor="ls")
     picture = Image.new("L", (max(1, round(right)), max(1, round(bottom - top))))
     ImageDraw.Draw(picture).text((0, -top), word, font=font, fill=255, anchor="ls")
-    return np.asarray(picture, np.float32) / 255, round(-top)
+    return np.asarray(picture, np.float32) / np.float32(255), round(-top)
 
 
 @lru_cache(maxsize=256)

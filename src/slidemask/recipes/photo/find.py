@@ -12,7 +12,8 @@ from slidemask.base.types import Mask, Probs, Rgb
 from slidemask.models.bundle import Bundle
 from slidemask.post.edges import refine
 from slidemask.post.outlines import Kind, Outline, Outlines, boxes, separate
-from slidemask.post.quadrilateral import Quadrilateral, agreement, fit
+from slidemask.post.quadrilateral import Quadrilateral
+from slidemask.post.sides import agreement, fit
 from slidemask.recipes.recipe import checked
 
 SLIDE, BORDER = "slide", "border"
@@ -32,18 +33,6 @@ class Found:
 
     outlines: tuple[Outline, ...]
     refused: tuple[Refusal, ...] = ()
-
-
-@dataclass(frozen=True)
-class View:
-    """What the network sees of a photo, and where that lies in it.
-
-    A point of the view is `scale` times itself, plus `shift`, in the photo.
-    """
-
-    pixels: Rgb
-    scale: NDArray[np.float64]
-    shift: NDArray[np.float64]
 
 
 def find_outlines(photo: Rgb, bundle: Bundle) -> tuple[Outline, ...]:
@@ -89,26 +78,20 @@ def photo_settings(bundle: Bundle) -> Outlines:
 
 def look(photo: Rgb, bundle: Bundle, settings: Outlines) -> Found:
     """Find the slides in a photo, and what looked like one and was refused."""
-    seen = view_of(photo, settings)
-    probabilities = bundle.predict(seen.pixels[None])[0]
+    probabilities = bundle.predict(seen_by_network(photo, settings)[None])[0]
     return outlines_from(probabilities, photo, bundle.info.classes.names, settings)
 
 
-def view_of(photo: Rgb, settings: Outlines) -> View:
+def seen_by_network(photo: Rgb, settings: Outlines) -> Rgb:
     """Bring a photo to the size that the network sees."""
     height, width = photo.shape[:2]
-    longest = settings.longest_px
+    longest, pad = settings.longest_px, settings.pad_px
     ratio = longest / max(height, width)
-    size = (longest, longest) if settings.squash else (
-        max(1, round(width * ratio)), max(1, round(height * ratio))
-    )  # fmt: skip
+    size = (max(1, round(width * ratio)), max(1, round(height * ratio)))
+    if settings.squash:
+        size = (longest, longest)
     pixels = _resized(photo, size)
-    pad = settings.pad_px
-    if pad:
-        pixels = _resized(np.pad(pixels, ((pad, pad), (pad, pad), (0, 0))), size)
-    to_photo = np.array([width, height]) / size
-    enlarged = (np.array(size) + 2 * pad) / size
-    return View(pixels, enlarged * to_photo, -pad * to_photo)
+    return _resized(np.pad(pixels, ((pad, pad), (pad, pad), (0, 0))), size) if pad else pixels
 
 
 def outlines_from(
@@ -119,21 +102,15 @@ def outlines_from(
     Parameters
     ----------
     probabilities : (K + 1, h, w) float32
-        Of `view_of(photo, settings)`.
+        Of `seen_by_network(photo, settings)`.
     photo : (H, W, 3) uint8
     names : tuple of str
         What the probabilities are of; "slide" is one of them, "border" may be.
     settings : Outlines
     """
-    height, width = photo.shape[:2]
-    seen = np.array([probabilities.shape[2], probabilities.shape[1]])
-    enlarged = (seen + 2 * settings.pad_px) / seen
-    to_photo = np.array([width, height]) / seen
     inside = probabilities[names.index(SLIDE)]
     if settings.method == "boxes":
-        scale, shift = enlarged * to_photo, -settings.pad_px * to_photo
-        found = [_box(one, inside, photo.shape, scale, shift) for one in boxes(inside, settings)]
-        return Found(_in_reading_order([one for one in found if one is not None]))
+        return Found(_in_reading_order(_boxes(inside, photo, settings)))
     border = probabilities[names.index(BORDER)] if BORDER in names else np.zeros_like(inside)
     ids, count = separate(inside, border, settings)
     slide = inside + border
@@ -168,7 +145,7 @@ def _outline(
         quadrilateral = finer if _is_close(finer, quadrilateral, scale) else quadrilateral
     polygon = _largest(quadrilateral.polygon().intersection(frame))
     small = _scaled(polygon, 1 / scale)
-    sure = float(slide[region].mean()) * agreement(small, region)
+    sure = float(slide[region].mean() * agreement(small, region))
     bent = float(quadrilateral.bend_shares.max())
     kind: Kind = "curved" if bent > settings.bent_share else "quadrilateral"
     outline = Outline(quadrilateral.corners, polygon, sure, kind)
@@ -203,22 +180,20 @@ def _refused_box(region: Mask, slide: NDArray[np.float32], scale: NDArray[np.flo
     return Outline(corners, Polygon(corners), float(slide[region].mean()), "box")
 
 
-def _box(
-    one: NDArray[np.float64],
-    inside: NDArray[np.float32],
-    shape: tuple[int, ...],
-    scale: NDArray[np.float64],
-    shift: NDArray[np.float64],
-) -> Outline | None:
-    """Return a box of the network's view as an outline of the photo; None outside of it."""
-    x, y, right, bottom = one.astype(int)
-    part = inside[y:bottom, x:right]
-    corners = _corners(x, y, right, bottom) * scale + shift
-    corners = np.clip(corners, 0, [shape[1], shape[0]])
-    if np.ptp(corners, axis=0).min() < 1:
-        return None
-    marked = part[part > 0.5]
-    return Outline(corners, Polygon(corners), float(marked.mean()) if marked.size else 0.0, "box")
+def _boxes(inside: NDArray[np.float32], photo: Rgb, settings: Outlines) -> list[Outline]:
+    """Return the network's boxes in the photo, those in the padding left out."""
+    size = np.array([photo.shape[1], photo.shape[0]])
+    seen = np.array([inside.shape[1], inside.shape[0]])
+    padded, pad = seen + 2 * settings.pad_px, settings.pad_px
+    found = list[Outline]()
+    for x, y, right, bottom in boxes(inside, settings).astype(int).tolist():
+        corners = (_corners(x, y, right, bottom) * padded / seen - pad) * size / seen
+        corners = np.clip(corners, 0, size)
+        if np.ptp(corners, axis=0).min() >= 1:
+            part = inside[y:bottom, x:right]
+            sure = float(part[part > settings.threshold].mean())
+            found.append(Outline(corners, Polygon(corners), sure, "box"))
+    return found
 
 
 def _corners(x: float, y: float, right: float, bottom: float) -> NDArray[np.float64]:

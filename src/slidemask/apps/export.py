@@ -1,0 +1,113 @@
+"""The command that exports a bundle."""
+
+import tempfile
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from slidemask.apps.options import CAUTION, Json, Mpp, Out, Overwrite, show
+
+
+class Target(StrEnum):
+    """Formats."""
+
+    onnx = "onnx"
+    openvino = "openvino"
+    coreml = "coreml"
+    litert = "litert"
+    executorch = "executorch"
+
+
+class Numbers(StrEnum):
+    """Precisions."""
+
+    fp32 = "fp32"
+    fp16 = "fp16"
+    int8 = "int8"
+
+
+def export(
+    bundle: Annotated[
+        str,
+        typer.Argument(
+            metavar="BUNDLE", help="Run folder, bundle folder or zip, or a shipped model."
+        ),
+    ],
+    to: Annotated[Target, typer.Option("--to", help="Format.")],
+    out: Out,
+    precision: Annotated[
+        Numbers, typer.Option("--precision", help="Numbers of the weights; int8 needs --tiles.")
+    ] = Numbers.fp32,
+    tiles: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--tiles",
+            metavar="PATH",
+            help="Slide, picture or cohort CSV whose tiles are compared, and calibrate int8; may "
+            "be repeated. Else the demo's synthetic slide is compared.",
+        ),
+    ] = None,
+    count: Annotated[int, typer.Option("--count", min=1, help="Tiles to compare.")] = 16,
+    mpp: Mpp = None,
+    size: Annotated[
+        tuple[int, int] | None,
+        typer.Option(
+            "--size", metavar="ROWS COLUMNS", help="Of the input, in pixels; else the tile's."
+        ),
+    ] = None,
+    fixed: Annotated[
+        bool, typer.Option("--fixed", help="One tile of one size, also where more could be open.")
+    ] = False,
+    litert_python: Annotated[
+        Path | None,
+        typer.Option("--litert-python", help="Python of an environment with litert-torch."),
+    ] = None,
+    as_json: Json = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """Export a model for other devices, compare it with PyTorch on real tiles, write its card.
+
+    Normalisation, padding and softmax are inside the file. An export that says something else than
+    PyTorch is refused, and nothing is left of it.
+    """
+    from slidemask.base.errors import SettingsError
+    from slidemask.export.export import Options
+    from slidemask.export.export import export as run
+    from slidemask.models.bundle import Bundle
+    from slidemask.recipes.demo import demo_phantom
+
+    if precision == Numbers.int8 and not tiles:
+        raise SettingsError(
+            "int8 learns the ranges of activations from real tiles: give slides, pictures or a "
+            "cohort of the kind that the model will see with --tiles."
+        )
+    loaded = Bundle.load(bundle, "cpu")
+    with tempfile.TemporaryDirectory(prefix="slidemask-") as name:
+        options = Options(
+            precision=precision.value,
+            size=size,
+            fixed=fixed,
+            tiles=tiles or [demo_phantom(Path(name))],
+            count=count,
+            mpp=mpp,
+            converter=litert_python,
+            overwrite=overwrite,
+        )
+        done = run(loaded, to.value, out, options)
+    parity = done.parity
+    values = {
+        "file": str(done.path),
+        "megabytes": done.megabytes,
+        "tiles_compared": parity.tiles,
+        "largest_difference": parity.largest,
+        "mean_difference": parity.mean,
+        "same_class": parity.agreement,
+        "ms_per_tile": parity.ms_per_tile,
+        "torch_ms_per_tile": parity.torch_ms_per_tile,
+        "notes": list(done.notes),
+    }
+    show(values, as_json=as_json)
+    if not as_json:
+        typer.echo(f"{done.folder / 'card.md'}\n{CAUTION}")

@@ -1,0 +1,301 @@
+"""Photos in, a result folder for each out: straightened slides, overlay, outlines."""
+
+import json
+import logging
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import shapely
+
+from slidemask.base.classes import ClassInfo, ClassMap, Colour
+from slidemask.base.errors import OutputError, SlidemaskError
+from slidemask.base.files import output_folder, sha256, write_json, written_whole
+from slidemask.base.record import versions
+from slidemask.base.settings import digest
+from slidemask.base.types import Rgb
+from slidemask.geometry.annotations import Annotations
+from slidemask.io.geojson import write_geojson
+from slidemask.io.photograph import read_photo
+from slidemask.models.bundle import Bundle
+from slidemask.post.outlines import Outline, Outlines
+from slidemask.post.rectify import rectify
+from slidemask.recipes.photo.find import SLIDE, Found, look, photo_settings
+from slidemask.recipes.recipe import apply_change, checked
+from slidemask.recipes.segment import Outcome, result_folders
+
+RESULT = "outlines.json"
+_FOUND: Colour = (0, 158, 115)
+_REFUSED: Colour = (213, 40, 40)
+_OVERLAY_PX = 1280
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class CropOptions:
+    """What the caller of `cut_photos` may choose.
+
+    Parameters
+    ----------
+    changes : tuple of str
+        "key=value" on the bundle's photo settings, e.g. "photo.min_confidence=0.5".
+    straighten : bool
+        Write `slide-1.png`, … beside the outlines.
+    overwrite : bool
+        Replace results of other settings.
+    """
+
+    changes: tuple[str, ...] = ()
+    straighten: bool = True
+    overwrite: bool = False
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One photo, how it is searched and what for."""
+
+    path: Path
+    folder: Path
+    bundle: Bundle
+    settings: Outlines
+    options: CropOptions
+
+    @property
+    def identity(self) -> str:
+        status = self.path.stat()
+        return digest(
+            {
+                "photo": f"{status.st_size} bytes, {status.st_mtime_ns}",
+                "model": self.bundle.digest,
+                "settings": self.settings.model_dump(mode="json"),
+                "straighten": self.options.straighten,
+            }
+        )
+
+
+def cut_photos(
+    photos: Sequence[Path], bundle: Bundle, out: Path, options: CropOptions
+) -> Iterator[Outcome]:
+    """Cut the slides out of photos, one after another; one that fails does not stop the rest.
+
+    Parameters
+    ----------
+    photos : sequence of Path
+    bundle : Bundle
+        Trained with a recipe that has a part `photo`.
+    out : Path
+        A folder for each photo is made in it.
+    options : CropOptions
+
+    Yields
+    ------
+    Outcome
+        As soon as a photo is done; a failure carries its message.
+
+    Raises
+    ------
+    SlidemaskError
+        If nothing can begin: the bundle is not for photos, the output cannot be written, a photo
+        was given twice, or the settings are wrong.
+    """
+    settings = changed_settings(bundle, options.changes)
+    for path, folder in zip(photos, result_folders(photos, output_folder(out)), strict=True):
+        try:
+            state = _cut(_Job(path, folder, bundle, settings, options))
+        except SlidemaskError as error:
+            yield Outcome(path, folder, "failed", str(error))
+        except Exception as error:  # whatever ails one photo, the others go on
+            log.debug("%s failed", path, exc_info=True)
+            yield Outcome(path, folder, "failed", f"{type(error).__name__}: {error}")
+        else:
+            yield Outcome(path, folder, state)
+
+
+def changed_settings(bundle: Bundle, changes: Sequence[str] = ()) -> Outlines:
+    """Return how a bundle finds slides, after "photo.key=value" changes."""
+    table: dict[str, Any] = {"photo": photo_settings(bundle).model_dump()}
+    for change in changes:
+        apply_change(table, change if change.startswith("photo.") else f"photo.{change}")
+    return checked(Outlines, table["photo"], "these photo settings")
+
+
+def read_result(folder: Path) -> dict[str, Any]:
+    """Read the `outlines.json` of a photo's result folder.
+
+    Raises
+    ------
+    OutputError
+        If it is damaged, or another program's.
+    """
+    try:
+        result = json.loads((folder / RESULT).read_text(encoding="utf-8"))
+        _ = [result[key] for key in ("job", "photo", "outlines", "files")]
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise OutputError(
+            f"{folder / RESULT} is damaged or not slidemask's ({error}). Remove that folder, or "
+            "choose another --out."
+        ) from error
+    return result
+
+
+def draw_outlines(photo: Rgb, found: Found, longest_px: int = _OVERLAY_PX) -> Rgb:
+    """Return a small copy of a photo with the outlines drawn and numbered, refused ones in red."""
+    height, width = photo.shape[:2]
+    ratio = min(1.0, longest_px / max(height, width))
+    size = (max(1, round(width * ratio)), max(1, round(height * ratio)))
+    drawn = np.ascontiguousarray(cv2.resize(photo, size, interpolation=cv2.INTER_AREA))
+    thick = max(1, round(max(size) / 400))
+    refused = [refusal.outline for refusal in found.refused]
+    for outline in refused:
+        _ring(drawn, outline, ratio, colour=_REFUSED, thick=thick)
+    for number, outline in enumerate(found.outlines, start=1):
+        _ring(drawn, outline, ratio, colour=_FOUND, thick=thick)
+        _number(drawn, outline, ratio, text=str(number))
+    return np.asarray(drawn, np.uint8)
+
+
+def _cut(job: _Job) -> str:
+    """Search one photo; return 'done' or 'there'."""
+    photo_exists = job.path.is_file()
+    if photo_exists and _is_finished(job):
+        return "there"
+    began = time.perf_counter()
+    photo = read_photo(job.path)
+    read = time.perf_counter()
+    found = look(photo, job.bundle, job.settings)
+    searched = time.perf_counter()
+    folder = output_folder(job.folder)
+    files = {"overlay": "overlay.png", "polygons": "outlines.geojson"}
+    names = [f"slide-{number}.png" for number in range(1, len(found.outlines) + 1)]
+    sizes = [[0, 0]] * len(names)
+    if job.options.straighten:
+        for number, (outline, name) in enumerate(zip(found.outlines, names, strict=True)):
+            crop = rectify(photo, outline)
+            sizes[number] = [crop.shape[1], crop.shape[0]]
+            _write_png(folder / name, crop)
+    _write_png(folder / files["overlay"], draw_outlines(photo, found))
+    _write_polygons(folder / files["polygons"], found)
+    written = time.perf_counter()
+    slides = [
+        _told(outline) | ({"file": name, "size": size} if job.options.straighten else {})
+        for outline, name, size in zip(found.outlines, names, sizes, strict=True)
+    ]
+    seconds = {"read": read - began, "find": searched - read, "write": written - searched}
+    result = {
+        "job": job.identity,
+        "photo": {
+            "path": str(job.path.resolve()),
+            "sha256": sha256(job.path),
+            "width": photo.shape[1],
+            "height": photo.shape[0],
+        },
+        "model": {"name": job.bundle.info.name, "digest": job.bundle.digest},
+        "settings": job.settings.model_dump(mode="json"),
+        "outlines": slides,
+        "refused": [
+            _told(refusal.outline) | {"reason": refusal.reason} for refusal in found.refused
+        ],
+        "files": files,
+        "seconds": {name: round(value, 3) for name, value in seconds.items()},
+        "device": str(job.bundle.device),
+        "versions": versions(),
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    write_json(folder / RESULT, result)
+    return "done"
+
+
+def _is_finished(job: _Job) -> bool:
+    """Whether this very job is done; clears the way where it may be overwritten."""
+    if not (job.folder / RESULT).exists():
+        if job.folder.exists() and any(job.folder.iterdir()) and not job.options.overwrite:
+            _only_ours(job.folder)
+        return False
+    if job.options.overwrite:
+        read_result(job.folder)  # only what is ours is removed
+        shutil.rmtree(job.folder)
+        return False
+    if read_result(job.folder)["job"] != job.identity:
+        raise OutputError(
+            f"{job.folder} holds a result of another photo, model or other settings. "
+            "Choose another --out, or pass --overwrite to replace it."
+        )
+    return True
+
+
+def _only_ours(folder: Path) -> None:
+    """Refuse a folder with files that a stopped search would not have left."""
+    ours = ("slide-", "overlay.png", "outlines.", ".slide-", ".overlay.png", ".outlines.")
+    strange = [path.name for path in sorted(folder.iterdir()) if not path.name.startswith(ours)]
+    if strange:
+        raise OutputError(
+            f"{folder} is there and holds {strange[0]}, which no search for slides has written. "
+            "Choose another --out, or pass --overwrite to write beside it."
+        )
+
+
+def _told(outline: Outline) -> dict[str, Any]:
+    """Return what `outlines.json` says of an outline."""
+    ring = shapely.get_coordinates(outline.polygon.exterior)[:-1]
+    return {
+        "kind": outline.kind,
+        "confidence": round(outline.confidence, 4),
+        "corners": outline.corners.round(2).tolist(),
+        "polygon": ring.round(2).tolist(),
+    }
+
+
+def _write_polygons(path: Path, found: Found) -> None:
+    polygons = [outline.polygon for outline in found.outlines]
+    classes = ClassMap(classes=(ClassInfo(name=SLIDE, colour=_FOUND),))
+    figures = [{"confidence": outline.confidence} for outline in found.outlines]
+    write_geojson(
+        path, Annotations.of(polygons, [SLIDE] * len(polygons)), classes, measurements=figures
+    )
+
+
+def _write_png(path: Path, pixels: Rgb) -> None:
+    """Write a PNG quickly: compressed lightly, since photos hardly compress without loss."""
+    swift = (
+        (cv2.IMWRITE_PNG_COMPRESSION, 1),
+        (cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_HUFFMAN_ONLY),
+        (cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_SUB),
+    )
+    options = [number for pair in swift for number in pair]
+    done, data = cv2.imencode(".png", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), options)
+    if not done:
+        raise OutputError(f"{path} could not be made: a picture of {pixels.shape} as PNG.")
+    with written_whole(path) as beside:
+        beside.write_bytes(data.tobytes())
+
+
+def _ring(drawn: Any, outline: Outline, ratio: float, *, colour: Colour, thick: int) -> None:  # noqa: ANN401 - what cv2 draws on
+    ring = shapely.get_coordinates(outline.polygon.exterior)
+    fixed = np.round((ring * ratio - 0.5) * 16).astype(np.int32)
+    cv2.polylines(
+        drawn, [fixed], isClosed=True, color=colour, thickness=thick, lineType=cv2.LINE_AA, shift=4
+    )
+
+
+def _number(drawn: Any, outline: Outline, ratio: float, *, text: str) -> None:  # noqa: ANN401 - what cv2 draws on
+    """Write a number into the middle of an outline."""
+    at = outline.polygon.representative_point()
+    size = max(drawn.shape[:2]) / 900
+    place = (round(at.x * ratio - 10 * size), round(at.y * ratio + 10 * size))
+    for colour, thick in (((255, 255, 255), 6), (_FOUND, 2)):
+        cv2.putText(
+            drawn,
+            text,
+            place,
+            cv2.FONT_HERSHEY_SIMPLEX,
+            size,
+            colour,
+            max(1, round(thick * size)),
+            cv2.LINE_AA,
+        )

@@ -1,0 +1,113 @@
+"""One process at a time, and nobody waits for the dead."""
+
+import errno
+import fcntl
+import signal
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from slidemask.base.errors import OutputError
+from slidemask.base.lock import locked, seems_locked
+
+HOLD = """
+import sys
+from pathlib import Path
+from slidemask.base.lock import locked
+with locked(Path(sys.argv[1])) as holder:
+    print(holder or "mine", flush=True)
+    sys.stdin.read()
+"""
+
+
+def holding(path: Path) -> subprocess.Popen[str]:
+    """Start a process that takes the lock, says who has it, and waits."""
+    return subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(path)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def said(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline().strip()
+
+
+def test_a_lock_dies_with_the_process_that_was_killed(tmp_path: Path) -> None:
+    path = tmp_path / "locks" / "a.lock"
+    with holding(path) as process:
+        assert said(process) == "mine"
+        with locked(path) as holder:
+            assert holder is not None
+            assert f"process {process.pid} on " in holder
+        with holding(path) as other:
+            assert f"process {process.pid} on " in said(other)
+            other.communicate()
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert seems_locked(path)  # what it wrote is still there, but it is only a hint
+    with locked(path) as holder:
+        assert holder is None
+    assert not seems_locked(path)
+
+
+def test_a_lock_is_free_again_after_its_block(tmp_path: Path) -> None:
+    path = tmp_path / "a.lock"
+    for _ in range(2):
+        with locked(path) as first:
+            assert first is None
+            assert seems_locked(path)
+            with locked(path) as second:
+                assert second is not None
+    with pytest.raises(KeyError), locked(path):
+        raise KeyError
+    with holding(path) as process:
+        assert said(process) == "mine"
+        process.communicate()
+
+
+def test_another_thread_may_free_it(tmp_path: Path) -> None:
+    path = tmp_path / "a.lock"
+    stack = ExitStack()
+    assert stack.enter_context(locked(path)) is None
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(stack.close).result()
+    with holding(path) as process:
+        assert said(process) == "mine"
+        process.communicate()
+
+
+def test_an_unreadable_signature_is_still_somebody(tmp_path: Path) -> None:
+    path = tmp_path / "a.lock"
+    with locked(path):
+        path.with_suffix(".json").write_text('{"host": ')
+        with locked(path) as holder:
+            assert holder == "another process"
+
+
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS])
+def test_where_there_are_no_locks_a_marker_stands_for_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    def refused(_descriptor: int, _operation: int) -> None:
+        raise OSError(code, "refused")
+
+    path = tmp_path / "a.lock"
+    monkeypatch.setattr(fcntl, "flock", refused)
+    for _ in range(2):
+        with locked(path) as first, locked(path) as second:
+            assert first is None
+            assert second is not None
+
+
+def test_a_folder_that_cannot_be_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with (
+        pytest.raises(OutputError, match=r"file.*cannot be written"),
+        locked(tmp_path / "file" / "a.lock"),
+    ):
+        pass
