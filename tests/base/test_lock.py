@@ -1,8 +1,6 @@
 """One process at a time, and nobody waits for the dead."""
 
 import errno
-import fcntl
-import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -47,7 +45,7 @@ def test_a_lock_dies_with_the_process_that_was_killed(tmp_path: Path) -> None:
         with holding(path) as other:
             assert f"process {process.pid} on " in said(other)
             other.communicate()
-        process.send_signal(signal.SIGKILL)
+        process.kill()
         process.wait()
     assert seems_locked(path)  # what it wrote is still there, but it is only a hint
     with locked(path) as holder:
@@ -93,6 +91,8 @@ def test_an_unreadable_signature_is_still_somebody(tmp_path: Path) -> None:
 def test_where_there_are_no_locks_a_marker_stands_for_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
+    fcntl = pytest.importorskip("fcntl")
+
     def refused(_descriptor: int, _operation: int) -> None:
         raise OSError(code, "refused")
 

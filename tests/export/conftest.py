@@ -23,7 +23,10 @@ KINDS: dict[str, dict[str, Any]] = {
     "sigmoid": {"spec": ModelSpec(width=4, depth=1, activation="sigmoid"), "tile": 32},
     "smp": {
         "spec": ModelSpec(
-            architecture="Unet", encoder="tu-mobilenetv3_small_050", depth=3, decoder_channels=(8, 8, 4)
+            architecture="Unet",
+            encoder="tu-mobilenetv3_small_050",
+            depth=3,
+            decoder_channels=(8, 8, 4),
         ),
         "tile": 48,
     },
@@ -86,4 +89,6 @@ def _lively(spec: ModelSpec, tile: int, context: float | None) -> Segmenter:
 def picture(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A picture of dark discs, large enough for many tiles."""
     pixels, _ = discs(200, 240, seed=1)
-    return write_png(tmp_path_factory.mktemp("pictures") / "discs.png", np.ascontiguousarray(pixels))
+    return write_png(
+        tmp_path_factory.mktemp("pictures") / "discs.png", np.ascontiguousarray(pixels)
+    )

@@ -6,7 +6,7 @@ import sys
 import typer
 
 from slidemask import __version__
-from slidemask.apps import compose, data, doctor, export, jobs, photo, slides, study
+from slidemask.apps import camera, compose, data, doctor, export, jobs, photo, slides, study
 from slidemask.base.errors import AnnotationError, SlideError, SlidemaskError
 
 COMMANDS = {
@@ -15,6 +15,7 @@ COMMANDS = {
     "train": jobs.train,
     "evaluate": jobs.evaluate,
     "photo": photo.photo,
+    "camera": camera.camera,
     "plan": slides.plan,
     "info": slides.info,
     "tissue": slides.tissue,

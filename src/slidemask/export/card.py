@@ -52,7 +52,7 @@ Times are of {machine}.
 
 
 def describe(
-    wanted: Wanted, target: str, written: Written, parity: Parity, megabytes: float
+    wanted: Wanted, target: str, written: Written, *, parity: Parity, megabytes: float
 ) -> dict[str, Any]:
     """Return `export.json`: what was made, how far it agrees, with which versions."""
     form = find_format(target)

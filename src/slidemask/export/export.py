@@ -17,7 +17,7 @@ from slidemask.export.formats import FORMATS, find_format
 from slidemask.export.metadata import metadata_of
 from slidemask.export.parity import Parity, compare
 from slidemask.export.tiles import read_tiles
-from slidemask.export.wanted import Precision, Predict, Wanted, Written
+from slidemask.export.wanted import Precision, Predict, Wanted
 from slidemask.models.bundle import Bundle
 
 _LEAST_CALIBRATION = 4
@@ -118,7 +118,7 @@ def export(bundle: Bundle, target: str, out: Path, options: Options) -> Exported
         pictures = _pictures(compared, written.dynamic)
         parity = compare(form.start(written.path), _reference(bundle), pictures)
         parity.require(options.precision, FORMATS[target])
-        about = describe(wanted, target, written, parity, megabytes)
+        about = describe(wanted, target, written, parity=parity, megabytes=megabytes)
         write_json(beside / "export.json", about)
         write_text(beside / "card.md", write_card(about))
         name = written.path.name

@@ -100,11 +100,11 @@ def _choices(wanted: Wanted) -> tuple[str, ...]:
 
 
 def _write_down(graph: Graph, example: torch.Tensor, axes: tuple[int, ...]) -> ExportedProgram:
-    dynamic: Any = ({axis: Dim.DYNAMIC for axis in axes},) if axes else None
+    dynamic: Any = (dict.fromkeys(axes, Dim.DYNAMIC),) if axes else None
     try:
         with quiet(), torch.no_grad():
             return torch.export.export(graph, (example,), dynamic_shapes=dynamic)
-    except Exception as error:  # noqa: BLE001 - torch.export raises whatever its tracing meets
+    except Exception as error:
         raise OutputError(
             f"torch.export cannot write this network down for pictures {tuple(example.shape)}: "
             f"{str(error).splitlines()[0] if str(error) else type(error).__name__}."

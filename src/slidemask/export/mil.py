@@ -179,9 +179,7 @@ def _upsample(mode: str) -> Callable[[Values], Tensor]:
         factors = given.get("scale_factor_height", 1), given.get("scale_factor_width", 1)
         size = [round(float(f) * side) for f, side in zip(factors, x.shape[2:], strict=True)]
         align = {"align_corners": bool(given.get("align_corners", True))}
-        return functional.interpolate(
-            x, size, mode=mode, **({} if mode == "nearest" else align)
-        )
+        return functional.interpolate(x, size, mode=mode, **({} if mode == "nearest" else align))
 
     return upsample
 
@@ -259,6 +257,9 @@ _OPERATIONS: dict[str, Callable[[Values], Any]] = {
     "squeeze": lambda v: v["x"].squeeze(tuple(_ints(v["axes"], []))),
     "linear": lambda v: functional.linear(v["x"], v["weight"].to(v["x"].dtype), v.get("bias")),
     "matmul": _matmul,
+    "batch_norm": lambda v: functional.batch_norm(
+        v["x"], v["mean"], v["variance"], v.get("gamma"), v.get("beta"), eps=float(v["epsilon"])
+    ),
     "conv": _conv,
     "conv_transpose": _conv_transpose,
     "max_pool": _max_pool,

@@ -1,4 +1,4 @@
-"""Does the exported network say what PyTorch says?"""
+"""Whether the exported network says what PyTorch says."""
 
 import statistics
 import time
@@ -83,7 +83,8 @@ class Parity:
         if faults:
             raise OutputError(
                 f"The export to {what} in {precision} says something else than PyTorch on "
-                f"{self.tiles} tiles: {'; '.join(faults)}. Nothing was written. {_ADVICE[precision]}"
+                f"{self.tiles} tiles: {'; '.join(faults)}. Nothing was written. "
+                f"{_ADVICE[precision]}"
             )
 
 

@@ -18,7 +18,6 @@ from slidemask.tiles.grid import TileGrid, lay_grid
 from slidemask.tiles.reading import read_around, read_tile
 from slidemask.tiles.select import select
 
-
 T = TypeVar("T")
 
 
@@ -57,8 +56,10 @@ def read_tiles(
     """
     slides = _spread(_slides(sources, mpp), count)
     each = -(-count // max(1, len(slides)))
-    by_slide = [_tiles_of(path, one, info, size, each) for path, one in slides]
-    mixed = [views for rank in range(each) for tiles in by_slide for views in tiles[rank : rank + 1]]
+    by_slide = [_tiles_of(path, info, size, count=each, mpp=one) for path, one in slides]
+    mixed = [
+        views for rank in range(each) for tiles in by_slide for views in tiles[rank : rank + 1]
+    ]
     if not mixed:
         raise SettingsError(
             f"None of {len(slides)} slides has a tile with tissue, as the model's filters "
@@ -78,7 +79,7 @@ def _slides(sources: Sequence[Path], mpp: float | None) -> list[tuple[Path, floa
 
 
 def _tiles_of(
-    path: Path, mpp: float | None, info: BundleInfo, size: tuple[int, int], count: int
+    path: Path, info: BundleInfo, size: tuple[int, int], *, count: int, mpp: float | None
 ) -> list[Views]:
     with open_slide(path, mpp=mpp) as slide:
         grid = lay_grid(slide, info.tiling)

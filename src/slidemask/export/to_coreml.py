@@ -165,7 +165,7 @@ def _checked(path: Path, image: Port, probabilities: Port, wanted: Wanted) -> st
         or held.get("slidemask.digest") != wanted.metadata["digest"]
     ):
         raise OutputError(
-            f"coremltools wrote a file with input {into.name} {taken} and output {out.name} {said}; "
+            f"coremltools wrote input {into.name} {taken} and output {out.name} {said}; "
             f"wanted image {wanted.size} and probabilities {probabilities.shape}."
         )
     counts = ", ".join(f"{count} {name}" for name, count in operations(_program(path)).items())

@@ -64,7 +64,9 @@ def _channels_first(tiles: NDArray[np.uint8]) -> torch.Tensor:
 
 
 def _quantised(program: ExportedProgram, tiles: torch.Tensor) -> ExportedProgram:
-    quantiser = XNNPACKQuantizer().set_global(get_symmetric_quantization_config(is_per_channel=True))
+    quantiser = XNNPACKQuantizer().set_global(
+        get_symmetric_quantization_config(is_per_channel=True)
+    )
     prepared = prepare_pt2e(program.module(), quantiser)
     for tile in tiles:
         prepared(tile[None])

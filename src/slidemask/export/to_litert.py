@@ -23,7 +23,7 @@ from slidemask.export.graph import Graph
 from slidemask.export.parity import one_by_one
 from slidemask.export.wanted import Format, Predict, Wanted, Written
 
-_SCRIPT = Path(__file__).with_name("litert_converter.py")
+_SCRIPT = Path(__file__).with_name("litert_script.py")
 _HOW = (
     "Make an environment for it: `uv venv litert --python 3.11`, `uv pip install --python litert "
     "litert-torch==0.10.0 'torch<2.15'`; then pass --litert-python litert/bin/python."
@@ -92,8 +92,13 @@ def _python(asked: Path | None) -> Path:
 
 def _run(python: Path, work: Path) -> dict[str, str]:
     """Convert in the other environment; return the versions of its packages."""
+    # -I: modules beside the script must not stand in for packages of the same names.
     done = subprocess.run(  # noqa: S603 - the user's own Python
-        [python, _SCRIPT, work], capture_output=True, text=True, check=False, errors="replace"
+        [python, "-I", _SCRIPT, work],
+        capture_output=True,
+        text=True,
+        check=False,
+        errors="replace",
     )
     report = work / "versions.json"
     if done.returncode or not report.is_file():

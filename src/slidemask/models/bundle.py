@@ -10,6 +10,7 @@ import shutil
 import zipfile
 import zlib
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -34,6 +35,7 @@ from slidemask.tiles.grid import Tiling
 
 FORMAT = 1
 SHIPPED = Path(__file__).parent / "shipped"
+COARSE = "coarse"
 FILES = ("weights.safetensors", "bundle.json", "card.md", "scores.json")
 
 
@@ -96,6 +98,8 @@ class Bundle:
         The folder or zip that it was loaded from.
     backend : Backend, optional
         What computes instead of PyTorch (`models.backends`).
+    coarse : Bundle, optional
+        Of a cascade: the network that says where this one has to look; it lies in `coarse/`.
     """
 
     info: BundleInfo
@@ -104,6 +108,7 @@ class Bundle:
     device: torch.device
     source: Path | None = None
     backend: Backend | None = None
+    coarse: "Bundle | None" = None
 
     @classmethod
     def load(cls, name: str | Path, device: str = "auto") -> "Bundle":
@@ -114,9 +119,13 @@ class Bundle:
         BundleError
             If nothing of that name exists, weights or `bundle.json` are missing, or do not fit.
         """
-        source = find_bundle(name)
-        info = read_info(source)
-        blob = _read(source, "weights.safetensors")
+        return cls._load(find_bundle(name), "", choose_device(device))
+
+    @classmethod
+    def _load(cls, source: Path, under: str, where: torch.device) -> "Bundle":
+        """Load what lies in the folder `under` of a bundle, "" being the bundle itself."""
+        info = read_info(source, under)
+        blob = _read(source, f"{under}weights.safetensors")
         tiling, classes = info.tiling, len(info.classes.classes)
         segmenter = Segmenter(without_weights(info.model), classes, tiling.context, tiling.tile_px)
         try:
@@ -129,9 +138,12 @@ class Bundle:
             )
         except (SafetensorError, RuntimeError) as error:
             raise BundleError(f"The weights of bundle {source} do not fit it: {error}") from error
-        where = choose_device(device)
         segmenter.eval().to(where).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
-        return cls(info, segmenter, _digest(blob, info), where, source)
+        coarse = None
+        if not under and _has(source, f"{COARSE}/bundle.json"):
+            coarse = cls._load(source, f"{COARSE}/", where)
+        digest = _digest(blob, info, coarse.digest if coarse else "")
+        return cls(info, segmenter, digest, where, source, coarse=coarse)
 
     @property
     def streams(self) -> int:
@@ -215,8 +227,9 @@ def save_weights(path: Path, segmenter: Segmenter) -> None:
 def zip_bundle(folder: Path, path: Path) -> None:
     """Pack a bundle folder into one file."""
     with written_whole(path) as beside, zipfile.ZipFile(beside, "w") as archive:
-        for name in FILES:
-            archive.write(folder / name, name)
+        for name in (*FILES, *(f"{COARSE}/{name}" for name in FILES)):
+            if (folder / name).exists() or name in FILES:
+                archive.write(folder / name, name)
 
 
 def find_bundle(name: str | Path) -> Path:
@@ -239,10 +252,10 @@ def shipped_names() -> list[str]:
     return sorted(path.parent.name for path in SHIPPED.glob("*/bundle.json"))
 
 
-def read_info(source: Path) -> BundleInfo:
-    """Read `bundle.json` of a bundle folder or zip."""
+def read_info(source: Path, under: str = "") -> BundleInfo:
+    """Read `bundle.json` of a bundle folder or zip, or of the folder `under` in it."""
     try:
-        return BundleInfo.model_validate_json(_read(source, "bundle.json"))
+        return BundleInfo.model_validate_json(_read(source, f"{under}bundle.json"))
     except ValidationError as error:
         first = error.errors()[0]
         raise BundleError(
@@ -256,8 +269,7 @@ def _read(source: Path, name: str) -> bytes:
         if source.is_dir():
             return (source / name).read_bytes()
         with zipfile.ZipFile(source) as archive:
-            inside = next(entry for entry in archive.namelist() if Path(entry).name == name)
-            return archive.read(inside)
+            return archive.read(_entry(archive, name))
     except (FileNotFoundError, StopIteration) as error:
         raise BundleError(
             f"Bundle {source} lacks {name}; a bundle has {', '.join(FILES)}. "
@@ -269,11 +281,26 @@ def _read(source: Path, name: str) -> bytes:
         ) from error
 
 
+def _has(source: Path, name: str) -> bool:
+    if source.is_dir():
+        return (source / name).is_file()
+    with zipfile.ZipFile(source) as archive, suppress(StopIteration):
+        return bool(_entry(archive, name))
+    return False
+
+
+def _entry(archive: zipfile.ZipFile, name: str) -> str:
+    """Return the entry of that name; all may lie in one folder of any name."""
+    heads = sorted({entry.partition("/")[0] for entry in archive.namelist()})
+    wanted = {name, *(f"{head}/{name}" for head in heads if head != COARSE)}
+    return next(entry for entry in sorted(archive.namelist(), key=len) if entry in wanted)
+
+
 def _compact(value: torch.Tensor) -> torch.Tensor:
     kernel = value.ndim >= 2 and value.is_floating_point()
     return (value.half() if kernel else value).contiguous().cpu()
 
 
-def _digest(blob: bytes, info: BundleInfo) -> str:
+def _digest(blob: bytes, info: BundleInfo, coarse: str = "") -> str:
     text = json.dumps(info.model_dump(mode="json"), sort_keys=True).encode()
-    return hashlib.sha256(blob + text).hexdigest()[:16]
+    return hashlib.sha256(blob + text + coarse.encode()).hexdigest()[:16]

@@ -68,8 +68,7 @@ class ContextNetwork(nn.Module):
         deepest = tile[-1]
         shape = (deepest.shape[2], deepest.shape[3])
         around = [
-            cut_centre(features[level][1], self.context, shape, covered)
-            for level in self._taken
+            cut_centre(features[level][1], self.context, shape, covered) for level in self._taken
         ]
         tile[-1] = self.mix(torch.cat([deepest, *around], dim=1))
         return self._decode(tile)

@@ -13,7 +13,7 @@ Profiles = NDArray[np.float32]
 _FINE_PX = 0.5
 _REACH = 3.0
 """How far from the expected place edges are looked for, in pixels of the network."""
-_LIKELY = 0.5
+_LIKELY = 1.25
 """Standard deviation of the expected place, in pixels of the network."""
 _NOISE = 12.0
 """Grey levels at which a change is half a vote."""

@@ -17,6 +17,7 @@ from slidemask.data.augment import Augment
 from slidemask.data.sampling import Sampling
 from slidemask.data.split import Split
 from slidemask.infer.blend import Blend
+from slidemask.infer.cascade import CascadeSpec
 from slidemask.models.build import TILE, ModelSpec, tile_spec
 from slidemask.models.losses import LossSpec
 from slidemask.models.tilecnn import require_room
@@ -61,6 +62,9 @@ class Recipe(Settings):
         How whole slides are cut; the same, unless said otherwise.
     photo : Outlines, optional
         How slides are found in photos, where the network is for that.
+    cascade : CascadeSpec, optional
+        A second network, trained with it, that says at a coarser resolution where this one has to
+        look.
     """
 
     name: str
@@ -80,6 +84,7 @@ class Recipe(Settings):
     blend: Blend = Blend()
     post: Post = Post()
     photo: Outlines | None = None
+    cascade: CascadeSpec | None = None
 
     @model_validator(mode="after")
     def _network_fits(self) -> "Recipe":

@@ -24,10 +24,11 @@ from slidemask.data.source import TileSource, lay_tiles
 from slidemask.data.split import Parts, split_cases
 from slidemask.data.spread import learned_rails
 from slidemask.data.survey import Rules
-from slidemask.models.bundle import Bundle, BundleInfo, read_info, save_bundle
+from slidemask.models.bundle import COARSE, Bundle, BundleInfo, read_info, save_bundle
 from slidemask.models.devices import choose_device
 from slidemask.models.segmenter import Segmenter
 from slidemask.recipes.card import write_card
+from slidemask.recipes.cascade import coarse_recipe, settle_cascade
 from slidemask.recipes.choosing import (
     Validation,
     evidence,
@@ -47,8 +48,9 @@ from slidemask.train.wholeslides import WholeSlides
 
 SAMPLES = 8
 WRITTEN = (
-    "bundle", "cohort.csv", "curves.png", "epochs", "hard", "history.csv", "inputs.json",
-    "last.safetensors", "samples.png", "selection.csv", "tensorboard", ".validation", "recipe.toml",
+    "bundle", COARSE, ".coarse", "cohort.csv", "curves.png", "epochs", "hard", "history.csv",
+    "inputs.json", "last.safetensors", "samples.png", "selection.csv", "tensorboard",
+    ".validation", "recipe.toml",
 )  # fmt: skip
 """What a run leaves in its folder; the recipe, which marks it as a run's, goes last."""
 log = logging.getLogger(__name__)
@@ -100,8 +102,25 @@ def train(
     for part in PARTS[:2]:
         if not parts[part]:
             raise CohortError(f"No case in the {part} part; change the split or the split column.")
-    where, labelled = choose_device(device), _labelled(parts)
-    _claim(run, recipe, labelled, overwrite=overwrite)
+    where = choose_device(device)
+    _claim(run, recipe, _labelled(parts), overwrite=overwrite)
+    if recipe.cascade is None:
+        return _train(recipe, parts, run, device=where, workers=workers)
+    coarse = coarse_recipe(recipe, recipe.cascade)
+    trained = train(coarse, cases, run / COARSE, device=device, workers=workers)
+    if not trained.finished:
+        return trained
+    trained = _train(recipe, parts, run, device=where, workers=workers)
+    if trained.finished and trained.progress.best_epoch:
+        settle_cascade(run, recipe.cascade, parts["validation"], device=str(where))
+    return trained
+
+
+def _train(
+    recipe: Recipe, parts: Parts, run: Path, *, device: torch.device, workers: int
+) -> Trained:
+    """Train one network."""
+    labelled = _labelled(parts)
     torch.manual_seed(recipe.schedule.seed)
     segmenter = Segmenter(
         recipe.model, len(recipe.classes.classes), recipe.tiling.context, recipe.tiling.tile_px
@@ -119,13 +138,13 @@ def train(
         card = write_card(info, recipe, scores)
         save_bundle(run / "bundle", info, segmenter, card=card, scores=scores)
 
-    progress = fit(task, run, where, keep)
+    progress = fit(task, run, device, keep)
     finished = is_finished(progress, recipe.schedule, recipe.selection)
     if task.slides:
         if finished:
             tiles = ValidationLoader(laid.validation, recipe.schedule.batch)
             on = Validation(task.slides, tiles)
-            settle(run, recipe, on, progress, device=where)
+            settle(run, recipe, on, progress, device=device)
         task.slides.close()
     if not progress.best_epoch:
         return Trained(run, progress, finished, task.training.source)

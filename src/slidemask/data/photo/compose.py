@@ -116,6 +116,8 @@ def compose(stock: Stock, kind: str) -> Photo:
     size = _frame_size(stock, path)
     for _ in range(_SCENES):
         scene = _set(stock, kind, size)
+        if kind != "negative" and not any(sheet.figures for sheet in scene.sheets):
+            continue  # none fitted between the text
         for _ in range(_VIEWS):
             view = _aimed(stock, kind, scene, size)
             poses = tuple(Pose(view.matrix @ at.matrix, at.bend) for at in scene.places)

@@ -1,6 +1,6 @@
 """Graph of torch.export -> .tflite; a script for an environment that has litert-torch.
 
-    python litert_converter.py FOLDER
+    python -I litert_script.py FOLDER
 
 FOLDER holds graph.pt2, tiles.npy and wanted.json, and gets model.tflite and versions.json.
 Nothing of slidemask is imported: it need not be there.
@@ -40,9 +40,7 @@ def _quantise(single: Path, result: Path, precision: str, tiles: Any) -> None:  
     if precision == "fp16":
         algorithm = import_module("ai_edge_quantizer.algorithm_manager").AlgorithmName
         qtyping = import_module("ai_edge_quantizer.qtyping")
-        half = qtyping.TensorQuantizationConfig(
-            num_bits=16, dtype=qtyping.TensorDataType.FLOAT
-        )
+        half = qtyping.TensorQuantizationConfig(num_bits=16, dtype=qtyping.TensorDataType.FLOAT)
         one.update_quantization_recipe(
             regex=".*",
             operation_name=qtyping.TFLOperationName.ALL_SUPPORTED,

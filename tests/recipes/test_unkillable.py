@@ -1,0 +1,193 @@
+"""Killed at any moment, by two processes at once, on a full disk: the same bytes in the end."""
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from forked import Server
+from journey import discs, save_dark_bundle, write_slide
+from slidemask.base.lock import locked
+from slidemask.data.case import Case
+from slidemask.infer import store
+from slidemask.models.bundle import Bundle
+from slidemask.recipes import results
+from slidemask.recipes.segment import Options, segment
+
+FILES = ("mask.ome.tif", "polygons.geojson", "preview.png", "probability.ome.tif")
+OF_THE_RUN = ("seconds", "megapixels_per_s", "peak_memory_mb", "finished")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_dark_bundle(tmp_path_factory.mktemp("model") / "dark")
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    if not hasattr(os, "fork"):
+        pytest.skip("processes are forked here")
+    with Server(tmp_path / "said.txt", slowness_s=0.005) as server:
+        yield server
+
+
+def summary_of(folder: Path) -> dict[str, Any]:
+    summary = json.loads((folder / "summary.json").read_text())
+    return {key: value for key, value in summary.items() if key not in OF_THE_RUN}
+
+
+def assert_whole_or_absent(folder: Path, whole: Path) -> None:
+    for name in FILES:
+        if (folder / name).exists():
+            assert (folder / name).read_bytes() == (whole / name).read_bytes(), name
+    if (folder / "summary.json").exists():
+        assert summary_of(folder) == summary_of(whole)
+        assert all((folder / n).exists() for n in FILES if (whole / n).exists())
+
+
+@pytest.mark.slow
+def test_killed_at_twenty_moments_it_ends_with_the_bytes_of_an_undisturbed_run(
+    server: Server, model: Path, tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(0)
+    slide = write_slide(tmp_path / "s.tif", discs(420, 230, seed=8)[0])
+    command = ["segment", slide, "-m", model, "--device", "cpu", "--probability", "--out"]
+    assert server.run(*command, tmp_path / "first") == 0  # the server's own first time is slower
+    began = time.monotonic()
+    assert server.run(*command, tmp_path / "undisturbed") == 0
+    lasts = time.monotonic() - began
+    whole, folder = tmp_path / "undisturbed" / "s", tmp_path / "cut-0" / "s"
+    killed, ends, half_done = 0, 0, 0
+    while killed < 20:
+        child = server.start(*command, folder.parent)
+        time.sleep(rng.uniform(0.05, 0.7) * lasts)
+        server.kill(child)
+        code = server.end()
+        assert code in {0, -9}, server.said.read_text()
+        killed += code == -9
+        assert_whole_or_absent(folder, whole)
+        half_done += (folder / ".work" / "journal.jsonl").exists()
+        if code == 0:  # before it could be killed: one slide is done, and the next begins
+            assert_finished(folder, whole)
+            ends += 1
+            folder = tmp_path / f"cut-{ends}" / "s"
+    assert server.run(*command, folder.parent) == 0
+    assert_finished(folder, whole)
+    assert half_done, "no moment lay between the first band and the end"
+
+
+def assert_finished(folder: Path, whole: Path) -> None:
+    assert {path.name for path in folder.iterdir()} == {path.name for path in whole.iterdir()}
+    assert_whole_or_absent(folder, whole)
+
+
+def go(
+    slides: list[Path],
+    model: Path,
+    out: Path,
+    *,
+    overwrite: bool = False,
+    probability: bool = False,
+) -> list[tuple[str, str]]:
+    cases = [Case(slide) for slide in slides]
+    options = Options(overwrite=overwrite, probability=probability)
+    outcomes = segment(cases, Bundle.load(model, "cpu"), out, options)
+    return [(outcome.state, outcome.message) for outcome in outcomes]
+
+
+def test_two_processes_share_the_slides_and_the_dead_hold_nothing(
+    model: Path, tmp_path: Path
+) -> None:
+    if not hasattr(os, "fork"):
+        pytest.skip("processes are forked here")
+    slides = [write_slide(tmp_path / f"{n}.tif", discs(200, 130, seed=n)[0]) for n in range(2)]
+    assert go(slides, model, tmp_path / "whole") == [("done", "")] * 2
+    out = tmp_path / "out"
+    command = ["segment", *slides, "-m", model, "--device", "cpu", "--out"]
+    with Server(tmp_path / "said.txt", slowness_s=0.15) as slow:
+        for kill in (True, False):
+            child = slow.start(*command, out)
+            journal, holder = out / "0" / ".work" / "journal.jsonl", out / ".locks" / "0.json"
+            began = time.monotonic()
+            while not (
+                holder.exists()
+                and f": {child}," in holder.read_text()
+                and journal.exists()
+                and journal.read_bytes()
+            ):
+                assert time.monotonic() - began < 60, slow.said.read_text()
+                time.sleep(0.02)
+            if kill:
+                slow.kill(child)
+                assert slow.end() == -9
+                continue
+            here = go(slides, model, out)
+            assert here[0][0] == "elsewhere"
+            assert f"process {child} on " in here[0][1]
+            assert here[1] == ("done", "")
+            assert slow.end() == 0, slow.said.read_text()
+    said = slow.said.read_text()
+    assert "0.tif: done" in said
+    assert "1.tif: was done before" in said or "1.tif: is being done elsewhere" in said
+    for name in "01":
+        assert_whole_or_absent(out / name, tmp_path / "whole" / name)
+    assert go(slides, model, out) == [("there", "")] * 2
+
+
+def test_overwriting_waits_for_nobody_and_harms_nobody(model: Path, tmp_path: Path) -> None:
+    slide = write_slide(tmp_path / "0.tif", discs(100, 130)[0])
+    out = tmp_path / "out"
+    go([slide], model, out)
+    before = (out / "0" / "mask.ome.tif").stat().st_mtime_ns
+    with locked(out / ".locks" / "0.lock"):
+        ((state, message),) = go([slide], model, out, overwrite=True)
+    assert (state, f"process {os.getpid()} on " in message) == ("elsewhere", True)
+    assert (out / "0" / "mask.ome.tif").stat().st_mtime_ns == before
+
+
+WRITES = {
+    "bands": (store, "append_synced"),
+    "mask": (results, "write_label_pyramid"),
+    "probability": (results, "write_probability_pyramid"),
+    "polygons": (results, "write_geojson"),
+    "preview": (results, "write_preview"),
+    "summary": (results, "write_json"),
+}
+
+
+@pytest.mark.parametrize("name", WRITES)
+def test_a_full_disk_is_named_and_leaves_nothing_half_written(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """The system refuses to make files longer than so, as a full disk would in the midst."""
+    resource = pytest.importorskip("resource")
+    slide = write_slide(tmp_path / "0.tif", discs(200, 130, seed=1)[0])
+    go([slide], model, tmp_path / "whole", probability=True)
+    module, function = WRITES[name]
+    write = getattr(module, function)
+
+    def filling(*arguments: Any, **named: Any) -> None:
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20, hard))
+        try:
+            write(*arguments, **named)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+            monkeypatch.setattr(module, function, write)  # there is space again
+
+    monkeypatch.setattr(module, function, filling)
+    ((state, message),) = go([slide], model, tmp_path / "out", probability=True)
+    assert state == "failed"
+    assert "could not be written (File too large)" in message
+    assert str(tmp_path / "out" / "0") in message
+    folder = tmp_path / "out" / "0"
+    assert_whole_or_absent(folder, tmp_path / "whole" / "0")
+    assert not (folder / "summary.json").exists()
+    assert not list(folder.glob(".*.part*"))
+    assert go([slide], model, tmp_path / "out", probability=True) == [("done", "")]
+    assert_finished(folder, tmp_path / "whole" / "0")
