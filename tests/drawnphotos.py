@@ -1,7 +1,7 @@
-"""Photos drawn for tests, whose slides' corners are known exactly, and what an ideal network says."""
+"""Photos drawn for tests, with slides of known corners, and what an ideal network says of them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
@@ -96,7 +96,7 @@ class Knowing:
     info: BundleInfo
     says: Probs
     digest: str = "knowing"
-    device: torch.device = torch.device("cpu")
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
     def predict(self, tiles: NDArray[np.uint8], precision: str = "auto") -> Probs:  # noqa: ARG002 - as Bundle has it
         assert tiles.shape[1:3] == self.says.shape[1:]

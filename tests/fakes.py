@@ -36,6 +36,7 @@ class Darkness:
     seen: int = 0
     backend: None = None
     streams: int = 0
+    coarse: None = None
 
     def predict(self, tiles: NDArray[np.uint8], precision: str = "auto") -> Probs:  # noqa: ARG002 - as Bundle has it
         self.seen += len(tiles)

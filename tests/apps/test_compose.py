@@ -26,9 +26,7 @@ def test_composes_from_the_users_pictures(
 ) -> None:
     options = ("--slides", pictures, "--phantoms", 0, "--longest", 256, "--set", "kinds={close=1}")
     pattern = ("--patient-pattern", "^(p[0-9]+)_")
-    code, out, err = slidemask(
-        "compose", "--out", tmp_path / "made", "-n", 3, *options, *pattern
-    )
+    code, out, err = slidemask("compose", "--out", tmp_path / "made", "-n", 3, *options, *pattern)
     assert (code, err) == (0, "")
     cohort = read_cohort(Path(out.strip()))
     assert len(cohort) == 3

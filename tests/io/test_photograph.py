@@ -120,7 +120,7 @@ def test_what_is_no_photo_is_named(tmp_path: Path, scene: np.ndarray) -> None:
         "absent.jpg": "does not exist",
         ".": "is a directory",
         "cut.jpg": "damaged or cut off",
-        "cut.heic": "damaged or cut off",
+        "cut.heic": "damaged",
         "text.jpg": "not a picture of a known format",
         "photo.gif": "not a picture of a known format",
         "empty.jpg": "is empty",
@@ -149,6 +149,6 @@ def test_decompression_bombs_are_refused(tmp_path: Path, side: int) -> None:
 
 
 def test_camera_photos_of_today_are_read(tmp_path: Path) -> None:
-    path = tmp_path / "large.jpg"
-    Image.new("L", (12_000, 9_000), 128).save(path)  # 108 MP: Pillow alone would warn
-    assert read_photo(path).shape == (9_000, 12_000, 3)
+    path = tmp_path / "large.png"
+    Image.new("1", (10_000, 9_000)).save(path)  # 90 MP: Pillow alone would warn
+    assert read_photo(path).shape == (9_000, 10_000, 3)

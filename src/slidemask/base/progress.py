@@ -2,11 +2,33 @@
 
 import sys
 import time
-from collections.abc import Iterable, Iterator
-from typing import TypeVar
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TypeAlias, TypeVar
 
 T = TypeVar("T")
 FIRST_S, EVERY_S = 2.0, 10.0
+
+Listener: TypeAlias = Callable[[str, float, float], None]
+"""Hears label, amount done and total (0 = unknown)."""
+
+_LISTENER: ContextVar[Listener | None] = ContextVar("progress", default=None)
+
+
+@contextmanager
+def heard_by(listener: Listener) -> Generator[None]:
+    """Let `listener` hear of progress in this thread, instead of standard error.
+
+    >>> with heard_by(print):
+    ...     Meter("read", 4, "tiles").advance(2)
+    read 2.0 4
+    """
+    token = _LISTENER.set(listener)
+    try:
+        yield
+    finally:
+        _LISTENER.reset(token)
 
 
 class Meter:
@@ -32,10 +54,14 @@ class Meter:
         self._live = sys.stderr.isatty()
         self._due = self._began + FIRST_S
         self._shown = False
+        self._listener = _LISTENER.get()
 
     def advance(self, amount: float = 1) -> None:
         """Count `amount` as done, and say so when it is time."""
         self._done += amount
+        if self._listener is not None:
+            self._listener(self._label, self._done, self._total)
+            return
         now = time.monotonic()
         if now >= self._due:
             self._due = now + (0.2 if self._live else EVERY_S)

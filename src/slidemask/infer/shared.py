@@ -127,6 +127,7 @@ def vote_map(
     *,
     kept: Mask | None = None,
     precision: Precision = "fp32",
+    temperature: float = 1.0,
     advance: Callable[[int], object] | None = None,
 ) -> NDArray[np.float32]:
     """Classify every tile of the canvas's grid.
@@ -141,6 +142,8 @@ def vote_map(
         Tiles that are asked for; the others are background. Strips without any are not read.
     precision : {"fp32", "bf16", "fp16", "auto"}
         In "fp32" equal to tile by tile within 1e-5, whatever the stride.
+    temperature : float
+        Logits are divided by it, as in `Segmenter.probabilities`.
     advance : callable, optional
         Told of tiles as they are classified, how many at a time.
 
@@ -163,7 +166,7 @@ def vote_map(
         )
     votes = np.zeros((*grid.shape, net.spec.classes + 1), np.float32)
     votes[..., 0] = 1
-    run = _Run(net, how(net.spec, grid.stride), precision)
+    run = _Run(net, how(net.spec, grid.stride), precision, temperature)
     for strip in _strips(kept, -(-grid.tile // grid.stride) - 1, run.most_columns):
         for row, columns, found in run.votes(canvas, kept, strip):
             votes[row, columns] = found
@@ -200,8 +203,11 @@ def _runs(flags: NDArray[np.bool_], reach: int) -> list[slice]:
 class _Run:
     """A network taken apart: shared stages, stages tile by tile, head."""
 
-    def __init__(self, net: TileNet, plan: Plan, precision: Precision) -> None:
+    def __init__(
+        self, net: TileNet, plan: Plan, precision: Precision, temperature: float = 1.0
+    ) -> None:
         self.net, self.plan, self.spec = net, plan, net.spec
+        self.temperature = temperature
         self.device = net.mean.device
         self.numbers = number_type(self.device, precision)
         self.head = deepcopy(net.head).eval()
@@ -291,7 +297,7 @@ class _Run:
                 self.device.type, self.numbers, enabled=self.numbers != torch.float32
             ):
                 logits = self.head(normal)
-            found.append(self.net.probabilities(logits))
+            found.append(self.net.probabilities(logits.float() / self.temperature))
         return torch.cat(found).cpu().numpy()
 
     @property

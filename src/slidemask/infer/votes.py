@@ -197,8 +197,8 @@ def _median(values: NDArray[np.float32], rows: _Cells, columns: _Cells) -> NDArr
         lines = values[first:last]
         for count in np.unique(counts):
             cells = np.flatnonzero(counts == count)
-            parts = -(-len(cells) * count * len(lines) // _MOST_NUMBERS)
-            for some in np.array_split(cells, max(1, parts)):
+            together = max(1, _MOST_NUMBERS // int(count * len(lines)))
+            for some in np.split(cells, range(together, len(cells), together)):
                 seen = lines[:, columns.first[some][:, None] + np.arange(count)]
                 by_cell = np.moveaxis(seen, 1, 0).reshape(len(some), -1)
                 result[number, some] = np.median(by_cell, axis=1)

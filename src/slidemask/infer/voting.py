@@ -6,7 +6,8 @@ again, the map's missing bands or the slide's label, needs no network.
 
 import logging
 import zipfile
-from copy import copy
+from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ from slidemask.infer.shared import how, vote_map
 from slidemask.infer.store import BandStore
 from slidemask.infer.unread import TolerantSlide
 from slidemask.infer.votes import VoteGrid, map_bands, tally
-from slidemask.models.tilecnn import TileNet
+from slidemask.models.bundle import Bundle
 from slidemask.tiles.canvas import Canvas
 from slidemask.tiles.filters import keep_tiles
 
@@ -99,18 +100,22 @@ def _leaving_out(
 
 def _together(job: Job, stages: Stages, meter: Meter) -> VoteGrid:
     canvas = Canvas(job.slide, job.tiles.grid)
-    net = _of_side(job.bundle.segmenter.tile_net(), job.tiles.grid.tile)
+    segmenter = _of_side(job.bundle, job.tiles.grid.tile).segmenter
+    net = segmenter.tile_net()
     log.debug("%s: %s", job.slide.id, how(net.spec, job.tiles.grid.stride).reason)
     with stages.stage("filters"):
         kept = job.tiles.kept & keep_tiles(canvas, job.bundle.info.filters)
     meter.advance(len(job.tiles) - int(np.count_nonzero(kept)))
     with stages.stage("network"):
-        precision = job.blend.precision
-        return vote_map(net, canvas, kept=kept, precision=precision, advance=meter.advance)
+        return vote_map(
+            net, canvas, kept=kept, precision=job.blend.precision,
+            temperature=segmenter.temperature, advance=meter.advance,
+        )  # fmt: skip
 
 
 def _one_by_one(job: Job, stages: Stages, meter: Meter, threads: int) -> VoteGrid:
     grid, info = job.tiles.grid, job.bundle.info
+    bundle = _of_side(job.bundle, grid.tile)
     votes = np.zeros((*grid.shape, len(info.classes.names)), np.float32)
     votes[..., 0] = 1
     groups = batches_in_order(job.tiles, 0, job.batch)
@@ -123,33 +128,34 @@ def _one_by_one(job: Job, stages: Stages, meter: Meter, threads: int) -> VoteGri
         meter.advance(len(batch.columns))
         if batch.columns:
             with stages.stage("network"):
-                found = predict_views(job.bundle, batch.pixels, job.blend)
+                found = predict_views(bundle, batch.pixels, job.blend)
             votes[batch.row, list(batch.columns)] = found[:, :, 0, 0]
 
 
-def _of_side(net: TileNet, side: int) -> TileNet:
-    """Return the network for tiles of another side, where its head takes them.
+def _of_side(bundle: Bundle, side: int) -> Bundle:
+    """Return the bundle with its network for tiles of another side, where its head takes them.
 
     Raises
     ------
     SettingsError
         If it takes no others than those of its training.
     """
-    if side == net.spec.tile_px:
-        return net
-    if net.spec.head != "pool" or side < net.spec.smallest_tile_px:
+    spec = bundle.segmenter.tile_net().spec
+    if side == spec.tile_px:
+        return bundle
+    if spec.head != "pool" or side < spec.smallest_tile_px:
         takes = (
-            f"{net.spec.smallest_tile_px} px or more"
-            if net.spec.head == "pool"
-            else f"{net.spec.tile_px} px, as in its training"
+            f"{spec.smallest_tile_px} px or more"
+            if spec.head == "pool"
+            else f"{spec.tile_px} px, as in its training"
         )
         raise SettingsError(
             f"Tiles of {side} px were asked for, but the network takes {takes}; "
             "set tiling.tile_px to that."
         )
-    other = copy(net)  # of the same weights
-    other.spec = net.spec.model_copy(update={"tile_px": side})
-    return other
+    segmenter = deepcopy(bundle.segmenter)  # a pooling head's weights are few
+    segmenter.tile_net().spec = spec.model_copy(update={"tile_px": side})
+    return replace(bundle, segmenter=segmenter)
 
 
 def _key(job: Job) -> str:

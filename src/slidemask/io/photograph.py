@@ -50,8 +50,8 @@ def read_photo(path: Path) -> Rgb:
         return np.ascontiguousarray(_read(path))
     except UnidentifiedImageError as error:
         raise SlideError(
-            f"Photo {path} is not a picture of a known format ({', '.join(FORMATS)}). "
-            "Save it as JPEG or PNG."
+            f"Photo {path} is not a picture of a known format ({', '.join(FORMATS)}), or its "
+            "beginning is damaged. Copy it again, or save it as JPEG or PNG."
         ) from error
     except Image.DecompressionBombError as error:
         raise _too_large(path, str(error)) from error

@@ -5,7 +5,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slidemask.base.types import Rgb
-from slidemask.post.quadrilateral import Quadrilateral, joined, robust, side_terms
+from slidemask.post.quadrilateral import (
+    Quadrilateral,
+    arc_height,
+    arc_of,
+    joined,
+    robust,
+    side_terms,
+)
 
 Profiles = NDArray[np.float32]
 """(stations, offsets, 3): changes of red, green, blue along the normals of a side."""
@@ -19,8 +26,6 @@ _NOISE = 12.0
 """Grey levels at which a change is half a vote."""
 _AGREEMENT = 0.25
 """Mean vote, 0..1, below which there is no edge to speak of."""
-_FOLLOWED = 0.6
-"""Share of the stations that lie on an arc before a straight side becomes one."""
 _ENDS = 0.05
 
 
@@ -103,15 +108,12 @@ def _fitted(
 ) -> NDArray[np.float64]:
     """Fit a line; or an arc, where the side is bent or the edge can only be followed by one."""
     terms, near = side_terms(along), max(1.0, step)
-    line = np.concatenate([robust(terms[:, :2], away, near), [0.0, 0.0]])
-    arc = robust(terms, away, near)
     if bent == 0:
+        return robust(terms, away, near)
+    arc = arc_of(along, away, near=near)
+    if arc is not None and arc_height(arc) > max(1.5, bent * length):
         return arc
-    on_line, on_arc = (np.mean(np.abs(terms @ fit - away) < near) for fit in (line, arc))
-    t = np.linspace(0, 1, 33)
-    out = float(np.abs(side_terms(t)[:, 2:] @ arc[2:]).max())
-    clear = on_arc > _FOLLOWED and on_arc > 1.25 * on_line and out > max(1.5, bent * length)
-    return arc if clear else line
+    return np.concatenate([robust(terms[:, :2], away, near), [0.0, 0.0]])
 
 
 def _changes(

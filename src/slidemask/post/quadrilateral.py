@@ -17,6 +17,8 @@ Points = NDArray[np.float64]
 """(N, 2), x and y in pixels; pixel (i, j) covers [j, j + 1) x [i, i + 1)."""
 
 _BENT_STEPS = 16
+_FOLLOWED, _CLEARLY = 0.65, 1.2
+"""Share of points on an arc, alone and against a line, before a side counts as bent."""
 _STATIONS = np.linspace(0.02, 0.98, 25)
 
 
@@ -182,6 +184,31 @@ def robust(terms: Points, values: NDArray[np.float64], scale: float) -> NDArray[
         spread = min(scale, max(1.4826 * float(np.median(left)), 0.05 * scale))
         weight = np.clip(1 - (left / (4.7 * spread)) ** 2, 0, None) ** 2 + 1e-6
     return found
+
+
+def arc_of(
+    along: NDArray[np.float64], away: NDArray[np.float64], *, near: float
+) -> NDArray[np.float64] | None:
+    """Return a, b, c0, c1 of the arc that points follow; None where a line does as well.
+
+    Parameters
+    ----------
+    along, away : (N,)
+        Place along the chord, 0..1, and offset from it in pixels.
+    near : float
+        Pixels within which a point lies on a curve. Most must lie on the arc, and clearly more
+        than on the line: else it is what sticks out of a straight side that would be followed.
+    """
+    terms = side_terms(along)
+    arc, line = robust(terms, away, near), robust(terms[:, :2], away, near)
+    on_arc = float(np.mean(np.abs(terms @ arc - away) < near))
+    on_line = float(np.mean(np.abs(terms[:, :2] @ line - away) < near))
+    return arc if on_arc > _FOLLOWED and on_arc > _CLEARLY * on_line else None
+
+
+def arc_height(arc: NDArray[np.float64]) -> float:
+    """Return how far an arc a, b, c0, c1 leaves its chord."""
+    return float(np.abs(bow(arc[2:], np.linspace(0, 1, 33))).max())
 
 
 def _bend_of(straight: Quadrilateral, number: int, points: Points) -> NDArray[np.float64]:

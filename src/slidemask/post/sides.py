@@ -13,11 +13,11 @@ from slidemask.base.types import Mask
 from slidemask.post.quadrilateral import (
     Points,
     Quadrilateral,
-    bow,
+    arc_height,
+    arc_of,
     from_top_left,
     joined,
     robust,
-    side_terms,
 )
 
 _ROUNDS = 4
@@ -216,8 +216,7 @@ def _bent(
         mine &= np.abs(away) < 0.2 * lengths[number]
         if on_frame[number] or np.count_nonzero(mine) < 12:
             continue
-        found = robust(side_terms(along[mine]), away[mine], max(1.0, 0.01 * lengths[number]))
-        t = np.linspace(0, 1, 33)
-        if float(np.abs(bow(found[2:], t)).max()) > max(1.0, bent_share * lengths[number]):
-            moves[number] = found
+        arc = arc_of(along[mine], away[mine], near=max(1.0, 0.01 * lengths[number]))
+        if arc is not None and arc_height(arc) > max(1.0, bent_share * lengths[number]):
+            moves[number] = arc
     return joined(straight, moves) if moves.any() else None

@@ -9,6 +9,8 @@ from slidemask.data.case import Case
 from slidemask.recipes.use import Model
 
 LOCKS = ".locks"
+FINAL = ("done", "there", "elsewhere", "failed")
+"""States after which nothing more happens to a slide in this run."""
 
 
 @dataclass(frozen=True)

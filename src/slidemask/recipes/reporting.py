@@ -4,18 +4,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from slidemask.evaluate.report import write_segmentation_report
-from slidemask.recipes.results import results, write_summary_table
-from slidemask.recipes.segment import Outcome
+from slidemask.recipes.asked import Outcome
+from slidemask.recipes.results import results
+from slidemask.recipes.table import write_table
 
 
 def report(out: Path, outcomes: Sequence[Outcome]) -> list[Path]:
     """Write `summary.csv` and `report.html`; return them."""
-    found = results(out)
-    write_summary_table(out, [summary for _, summary in found])
-    rows = [summary | {"folder": folder.name} for folder, summary in found]
+    table = write_table(out, outcomes)
+    rows = [summary | {"folder": folder.name} for folder, summary in results(out)]
     failures = [
         {"slide": str(outcome.slide), "error": outcome.message}
         for outcome in outcomes
         if outcome.state == "failed"
     ]
-    return [write_segmentation_report(out, rows, failures), out / "summary.csv"]
+    return [write_segmentation_report(out, rows, failures), table]

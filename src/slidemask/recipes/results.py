@@ -1,7 +1,5 @@
 """What a segmented slide leaves behind: mask, polygons, preview, summary."""
 
-import csv
-import io
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +12,7 @@ import numpy as np
 
 from slidemask.base.classes import ClassMap
 from slidemask.base.errors import OutputError, SlideError
-from slidemask.base.files import sha256, write_json, write_text
+from slidemask.base.files import sha256, write_json
 from slidemask.base.record import machine, peak_memory_mb, versions
 from slidemask.base.settings import digest
 from slidemask.base.stages import Stages
@@ -125,17 +123,6 @@ def read_summary(folder: Path) -> dict[str, Any]:
 def results(out: Path) -> list[tuple[Path, dict[str, Any]]]:
     """Return folder and summary of all finished slides of an output folder, by name."""
     return [(path.parent, read_summary(path.parent)) for path in sorted(out.glob(f"*/{SUMMARY}"))]
-
-
-def write_summary_table(out: Path, rows: list[dict[str, Any]]) -> None:
-    """Write `summary.csv`: a line a slide, areas and counts a column a class."""
-    text = io.StringIO()
-    table = [_row(summary) for summary in rows]
-    columns = list(dict.fromkeys(name for row in table for name in row))
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(table)
-    write_text(out / "summary.csv", text.getvalue())
 
 
 def _write_mask(whole: Segmented, path: Path) -> None:
@@ -271,14 +258,3 @@ def _label(prediction: Prediction) -> dict[str, Any]:
     leader = leading(prediction.positive)
     tiles = dict(zip(prediction.names[1:], prediction.positive, strict=True))
     return {"label": {"class": prediction.names[leader] if leader else "", "tiles": tiles}}
-
-
-def _row(summary: dict[str, Any]) -> dict[str, Any]:
-    row = {"slide": summary["slide"]["id"], "mpp": summary["slide"]["mpp"]}
-    row |= {"tissue_mm2": summary["tissue_mm2"], "tiles": summary["tiles"]["kept"]}
-    if "label" in summary:
-        row |= {"label": summary["label"]["class"]}
-    for name, found in summary["classes"].items():
-        row |= {f"{name} mm2": found["area_mm2"], f"{name} objects": found["objects"]}
-    row |= {"seconds": summary["seconds"]["total"], "peak_memory_mb": summary["peak_memory_mb"]}
-    return row

@@ -1,0 +1,309 @@
+"""From files to crops: ours against the thesis's own steps, in one run on one machine.
+
+    python benchmarks/photo.py PHOTO… --better RUN_OR_BUNDLE --published RUN_OR_BUNDLE
+        [--megapixels 12] [--rounds 3] [--json FILE]
+
+Each side is a process of its own that loads its network once and works through all photos, as the
+command `slidemask photo` and the program of M. Mohamed (MSc thesis, UT Arlington 2024) do. What the
+latter does to a photo is written here again from its listings: open with Pillow; squeeze to 640 x
+640, pad by 30, squeeze again; normalise; FCN-ResNet-50 in single precision, eager, on the CPU; heat
+map, threshold, `skimage.measure.label` with 8 neighbours, the extremes of each component's
+coordinates, boxes of 2,500 px and more; crop each box from the frame, paste it into a picture of
+the frame's size and save that as PNG. Saving the crop alone is timed beside it: "lean" is the whole
+with that instead. Its network comes from a .pth file with the weights of --published; that its
+program first loads ImageNet weights too, and overwrites them, is left out in its favour.
+
+Times are wall-clock; the sides take turns, and the median of the rounds counts. Import of Python
+packages is measured apart: it is torch's for both.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+SIDES = ("published", "better")
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+SIDE, PAD, LEAST_PX, THRESHOLD = 640, 30, 2500, 0.5
+
+
+def main() -> None:
+    """Run both sides in turn and print what they took."""
+    asked = _arguments()
+    if asked.side:
+        run = {"published": run_published, "better": run_better}[asked.side]
+        print(json.dumps(run(asked.photos, asked.weights, Path(asked.out))))
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        photos = enlarged(asked.photos, asked.megapixels, Path(folder))
+        weights = Path(folder) / "best.pth"
+        save_state(asked.published, weights)
+        given = {"published": str(weights), "better": asked.better}
+        took = {side: list[dict[str, Any]]() for side in SIDES}
+        for turn in range(asked.rounds):
+            for side in SIDES:
+                out = Path(folder) / f"{side}-{turn}"
+                took[side].append(_in_process(side, photos, given[side], out))
+                print(
+                    f"{side}, round {turn + 1}: {took[side][-1]['photos']:.2f} s", file=sys.stderr
+                )
+    result = summary(took, len(photos), asked.megapixels)
+    print(in_words(result))
+    if asked.json:
+        asked.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+
+
+def run_published(photos: Sequence[Path], weights: str, out: Path) -> dict[str, Any]:
+    """Do what the thesis's program does; return seconds by stage, over all photos."""
+    began = time.perf_counter()
+    import torch
+    from PIL import Image
+    from skimage import measure
+    from torchvision import transforms
+
+    imported = time.perf_counter()
+    network = published_network()
+    network.load_state_dict(torch.load(weights, map_location="cpu"))  # noqa: TID251 - as published
+    network.eval()
+    loaded = time.perf_counter()
+    prepare = transforms.Compose(
+        [
+            transforms.Resize((SIDE, SIDE)), transforms.Pad(PAD), transforms.Resize((SIDE, SIDE)),
+            transforms.ToTensor(), transforms.Normalize(mean=MEAN, std=STD),
+        ]
+    )  # fmt: skip
+    out.mkdir(parents=True)
+    seconds = dict.fromkeys(("read", "prepare", "network", "boxes", "save", "save lean"), 0.0)
+    clock, count = _Clock(seconds), 0
+    for number, path in enumerate(photos):
+        frame = clock.time("read", lambda path=path: Image.open(path).convert("RGB"))
+        tensor = clock.time("prepare", lambda frame=frame: prepare(frame)[None])
+        with torch.no_grad():
+            logits = clock.time("network", lambda tensor=tensor: network(tensor))
+        heat = torch.softmax(logits[0], dim=0)[1].numpy()
+        boxes = clock.time("boxes", lambda heat=heat: published_boxes(heat, measure.label))
+        count += len(boxes)
+        for place, box in enumerate(boxes):
+            name = f"{number}-{place}.png"
+            clock.time("save", lambda f=frame, b=box, n=name: _paste(f, b).save(out / n))
+            clock.time("save lean", lambda f=frame, b=box, n=name: _crop(f, b).save(out / f"l{n}"))
+    return _told(began, imported, loaded, seconds) | {"slides": count}
+
+
+def run_better(photos: Sequence[Path], model: str, out: Path) -> dict[str, Any]:
+    """Do what `slidemask photo` does; return seconds by stage, over all photos."""
+    began = time.perf_counter()
+    from slidemask.models.bundle import Bundle
+    from slidemask.recipes.photo.crops import CropOptions, cut_photos, read_result
+
+    imported = time.perf_counter()
+    bundle = Bundle.load(model, "cpu")
+    loaded = time.perf_counter()
+    outcomes = list(cut_photos(photos, bundle, out, CropOptions()))
+    done = time.perf_counter()
+    if failed := [one.message for one in outcomes if one.state != "done"]:
+        raise SystemExit(f"photos failed: {failed}")
+    results = [read_result(one.folder) for one in outcomes]
+    seconds = {
+        stage: sum(result["seconds"][stage] for result in results)
+        for stage in results[0]["seconds"]
+    }
+    seconds["rest"] = done - loaded - sum(seconds.values())
+    count = sum(len(result["outlines"]) for result in results)
+    return _told(began, imported, loaded, seconds) | {"slides": count}
+
+
+def published_network() -> Any:  # noqa: ANN401 - a torch module; torch is imported where timed
+    """Return torchvision's ResNet-50 without its last two layers, and the head, untrained."""
+    from torch import nn
+    from torchvision.models import resnet50
+
+    head = nn.Sequential(
+        nn.Conv2d(2048, 512, 3, padding=1), nn.ReLU(inplace=True),
+        nn.ConvTranspose2d(512, 2, 32, stride=32),
+    )  # fmt: skip
+    backbone = nn.Sequential(*list(resnet50(weights=None).children())[:-2])
+    return nn.Sequential(backbone, head)
+
+
+def published_boxes(heat: Any, label: Callable[..., Any]) -> list[tuple[int, int, int, int]]:  # noqa: ANN401 - an array
+    """Return (top, left, bottom, right) of each component, of 2,500 px and more, in 640 px."""
+    import numpy as np
+
+    labels, count = label(heat >= THRESHOLD, connectivity=2, return_num=True)
+    boxes = []
+    for number in range(1, count + 1):
+        places = np.argwhere(labels == number)
+        (top, left), (bottom, right) = places.min(axis=0), places.max(axis=0)
+        if (bottom - top) * (right - left) >= LEAST_PX:
+            boxes.append((int(top), int(left), int(bottom), int(right)))
+    return boxes
+
+
+def save_state(model: str, path: Path) -> None:
+    """Write the weights of a bundle of photo/published as a .pth file of the thesis's network."""
+    import torch
+
+    from slidemask.models.bundle import Bundle
+
+    network = Bundle.load(model, "cpu").segmenter.network
+    target = published_network()
+    ours, theirs = network.state_dict(), target.state_dict()
+    values = [value for key, value in ours.items() if value.shape]
+    keys = [key for key, value in theirs.items() if value.shape]
+    shapes = [tuple(theirs[key].shape) for key in keys]
+    if [tuple(value.shape) for value in values] != shapes:
+        raise SystemExit(f"{model} is no FCN on ResNet-50 with one class: give photo/published's.")
+    target.load_state_dict(theirs | dict(zip(keys, values, strict=True)))
+    torch.save(target.state_dict(), path)
+
+
+def enlarged(photos: Sequence[Path], megapixels: float, folder: Path) -> list[Path]:
+    """Write each photo anew at a camera's size; without one, take them as they are."""
+    import cv2
+
+    if not megapixels:
+        return list(photos)
+    paths = []
+    for number, photo in enumerate(photos):
+        pixels = cv2.imread(str(photo))
+        if pixels is None:
+            raise SystemExit(f"{photo} cannot be read")
+        ratio = (megapixels * 1e6 / (pixels.shape[0] * pixels.shape[1])) ** 0.5
+        large = cv2.resize(pixels, None, fx=ratio, fy=ratio, interpolation=cv2.INTER_CUBIC)
+        paths.append(folder / f"{number:03d}-{photo.stem}.jpg")
+        cv2.imwrite(str(paths[-1]), large, [cv2.IMWRITE_JPEG_QUALITY, 92])
+    return paths
+
+
+def summary(
+    took: dict[str, list[dict[str, Any]]], photos: int, megapixels: float
+) -> dict[str, Any]:
+    """Return medians over rounds, and the ratios."""
+    sides: dict[str, dict[str, Any]] = {side: _medians(runs) for side, runs in took.items()}
+    theirs, ours = sides["published"], sides["better"]
+    lean = theirs["photos"] - theirs["stages"]["save"] + theirs["stages"]["save lean"]
+    return {
+        "photos": photos,
+        "megapixels": megapixels or None,
+        "rounds": len(took["better"]),
+        "seconds": sides,
+        "ratio": {
+            "a photo": theirs["photos"] / ours["photos"],
+            "a photo, lean": lean / ours["photos"],
+            "all photos with loading": _ratio(theirs, ours, theirs["photos"]),
+            "one photo with loading": _ratio(theirs, ours, theirs["photos"], photos),
+            "one photo with loading, lean": _ratio(theirs, ours, lean, photos),
+        },
+    }
+
+
+def _medians(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the median of each figure and of each stage."""
+    names = ("import", "load", "photos", "slides")
+    stages = {
+        stage: statistics.median(run["stages"][stage] for run in runs)
+        for stage in runs[0]["stages"]
+    }
+    return {name: statistics.median(run[name] for run in runs) for name in names} | {
+        "stages": stages
+    }
+
+
+def in_words(result: dict[str, Any]) -> str:
+    """Return a table and the ratios."""
+    count = result["photos"]
+    lines = [f"{count} photos, median of {result['rounds']} rounds; ms a photo by stage"]
+    for side, took in result["seconds"].items():
+        stages = ", ".join(f"{name} {1000 * s / count:.0f}" for name, s in took["stages"].items())
+        lines.append(
+            f"{side}: import {took['import']:.2f} s, load {took['load']:.2f} s, "
+            f"{1000 * took['photos'] / count:.0f} ms a photo ({stages}), "
+            f"{took['slides']:.0f} slides"
+        )
+    ratios = ", ".join(f"{name} {value:.1f}x" for name, value in result["ratio"].items())
+    return "\n".join([*lines, f"published / better: {ratios}"])
+
+
+class _Clock:
+    """Adds up the seconds of each stage."""
+
+    def __init__(self, seconds: dict[str, float]) -> None:
+        self._seconds = seconds
+
+    def time(self, stage: str, work: Callable[[], Any]) -> Any:  # noqa: ANN401 - whatever it gives
+        began = time.perf_counter()
+        result = work()
+        self._seconds[stage] += time.perf_counter() - began
+        return result
+
+
+def _told(began: float, imported: float, loaded: float, stages: dict[str, float]) -> dict[str, Any]:
+    """Return seconds; what is timed beside the rest does not count."""
+    photos = sum(value for name, value in stages.items() if name != "save lean")
+    return {
+        "import": imported - began, "load": loaded - imported, "photos": photos, "stages": stages,
+    }  # fmt: skip
+
+
+def _ratio(
+    theirs: dict[str, Any], ours: dict[str, Any], their_photos: float, photos: int = 1
+) -> float:
+    return (theirs["load"] + their_photos / photos) / (ours["load"] + ours["photos"] / photos)
+
+
+def _corners(frame: Any, box: tuple[int, int, int, int]) -> tuple[int, int, int, int]:  # noqa: ANN401 - Pillow's
+    """Return a box of the padded square in the frame's pixels: left, top, right, bottom."""
+    inner = SIDE * SIDE / (SIDE + 2 * PAD)  # the photo itself, in the square
+    edge = (SIDE - inner) / 2
+    top, left, bottom, right = ((value - edge) / inner for value in box)
+    width, height = frame.size
+    places = (left * width, top * height, right * width, bottom * height)
+    largest = (width, height, width, height)
+    return tuple(round(min(max(0.0, at), most)) for at, most in zip(places, largest, strict=True))  # type: ignore[return-value]  # four of them
+
+
+def _crop(frame: Any, box: tuple[int, int, int, int]) -> Any:  # noqa: ANN401 - Pillow's
+    left, top, right, bottom = _corners(frame, box)
+    return frame.crop((left, top, max(right, left + 1), max(bottom, top + 1)))
+
+
+def _paste(frame: Any, box: tuple[int, int, int, int]) -> Any:  # noqa: ANN401 - Pillow's
+    from PIL import Image
+
+    picture = Image.new("RGB", frame.size)
+    picture.paste(_crop(frame, box), _corners(frame, box)[:2])
+    return picture
+
+
+def _in_process(side: str, photos: Sequence[Path], weights: str, out: Path) -> dict[str, Any]:
+    command = [sys.executable, __file__, *map(str, photos), "--side", side]
+    command += ["--weights", weights, "--out", str(out)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("photos", nargs="+", type=Path, metavar="PHOTO")
+    parser.add_argument("--better", default="photo", help="our model (default: the shipped one)")
+    parser.add_argument("--published", help="a model of the recipe photo/published")
+    parser.add_argument("--megapixels", type=float, default=0.0, help="enlarge photos to this size")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--json", type=Path)
+    for name in ("--side", "--weights", "--out"):  # of the processes that this one starts
+        parser.add_argument(name, help=argparse.SUPPRESS)
+    asked = parser.parse_args()
+    if not asked.side and not asked.published:
+        parser.error("--published wants a model of the recipe photo/published")
+    return asked
+
+
+if __name__ == "__main__":
+    main()
