@@ -11,7 +11,7 @@ The tile classifier as published runs over a whole canvas at several overlaps:
 Pixels are in memory beforehand; cutting and stacking tiles is part of all three. The latter two
 run on a sample of tiles, spread over the canvas, and are scaled to all: at 90 % they would take
 100 times the canvas. Below each: the largest difference of probabilities on the sample (fp32).
-Then the same for entropies: `tile_figures` against `entropy` of each tile, and peak memory, of the
+Then the same for entropies: `judge_tiles` against `judge_pixels` of each tile, and peak memory, of the
 whole process, once a process has only run `vote_map` (`--memory SIDE`: on a canvas of that side).
 
 Seconds are those of the processor, all threads together, so that other work on the machine
@@ -47,10 +47,11 @@ from slidemask.infer.shared import how, vote_map
 from slidemask.io.open import open_slide
 from slidemask.models.tilecnn import TileNet, TileNetSpec
 from slidemask.tiles.canvas import Canvas, canvas_of
-from slidemask.tiles.entropy import entropy
-from slidemask.tiles.histograms import tile_figures
+from slidemask.tiles.filters import Filters, judge_pixels, judge_tiles
 
 BATCH = 16
+RAILS = Filters(tissue=None, rails="learn")
+"""Rules for which entropies are measured."""
 
 
 def main() -> None:
@@ -101,7 +102,7 @@ def measured(net: TileNet, canvas: Canvas, asked: argparse.Namespace) -> dict[st
         take("batches", count / whole_grid, lambda: in_batches(net, canvas, chosen))
         with mock.patch.object(shared, "how", return_value=alone):
             take("alone", count / whole_grid, lambda: cut_alone(net, canvas, chosen))
-        take("entropies shared", 1, lambda: tile_figures(canvas).entropy.flat[chosen])
+        take("entropies shared", 1, lambda: judge_tiles(canvas, RAILS)[1].flat[chosen])
         take("entropies alone", count / whole_grid, lambda: entropies_alone(canvas, chosen))
     middle = {name: statistics.median(values) for name, values in seconds.items()}
     return {
@@ -140,7 +141,7 @@ def cut_alone(net: TileNet, canvas: Canvas, chosen: NDArray[np.int_]) -> NDArray
 
 def entropies_alone(canvas: Canvas, chosen: NDArray[np.int_]) -> NDArray[np.floating]:
     """Measure tiles one by one."""
-    return np.array([entropy(cut(canvas, number)) for number in chosen])
+    return np.array([judge_pixels(cut(canvas, number), RAILS)[1] for number in chosen])
 
 
 def cut(canvas: Canvas, number: int) -> Rgb:

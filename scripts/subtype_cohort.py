@@ -6,7 +6,7 @@ Label images of one class get the number of their case's group (in alphabetical 
 the end stands what a recipe needs to know of them: `--set 'classes.classes=[…]'`.
 """
 
-import sys
+import argparse
 from dataclasses import replace
 from pathlib import Path
 
@@ -43,4 +43,7 @@ def _relabelled(case: Case, groups: list[str], out: Path, number: int) -> Case:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("cohort", type=Path, metavar="COHORT.csv")
+    parser.add_argument("out", type=Path, metavar="OUT")
+    main(**vars(parser.parse_args()))

@@ -26,18 +26,21 @@ Corners = NDArray[np.float64]
 
 def coverage(ring: Corners, height: int, width: int) -> NDArray[np.float32]:
     """Return the share of each pixel that lies in a ring (N, 2), by 4 x 4 points a pixel."""
-    drawn = np.zeros((height * _FINE, width * _FINE), np.float32)
-    y = (np.arange(height * _FINE) + 0.5) / _FINE
-    # Even-odd rule, row by row: how many crossings lie to the right of each point.
-    x = (np.arange(width * _FINE) + 0.5) / _FINE
+    whole = np.zeros((height, width), np.float32)
+    left, top = np.clip(np.floor(ring.min(axis=0)), 0, (width, height)).astype(int)
+    right, bottom = np.clip(np.ceil(ring.max(axis=0)), 0, (width, height)).astype(int)
+    crossed = np.zeros(((bottom - top) * _FINE, (right - left) * _FINE), bool)
+    y = top + (np.arange(len(crossed)) + 0.5) / _FINE
+    x = left + (np.arange(crossed.shape[1]) + 0.5) / _FINE
+    # Even-odd rule, row by row: is the number of sides to the right of a point odd?
     for (x0, y0), (x1, y1) in zip(ring, np.roll(ring, -1, axis=0), strict=True):
-        if y0 == y1:
-            continue
         rows = np.nonzero((y >= min(y0, y1)) & (y < max(y0, y1)))[0]
-        cross = x0 + (y[rows] - y0) * (x1 - x0) / (y1 - y0)
-        drawn[rows] += x[None, :] < cross[:, None]
-    inside = (drawn % 2).reshape(height, _FINE, width, _FINE)
-    return inside.mean(axis=(1, 3))
+        if len(rows):
+            cross = x0 + (y[rows] - y0) * (x1 - x0) / (y1 - y0)
+            crossed[rows] ^= x[None, :] < cross[:, None]
+    parts = crossed.reshape(bottom - top, _FINE, right - left, _FINE)
+    whole[top:bottom, left:right] = parts.mean(axis=(1, 3))
+    return whole
 
 
 def draw_photo(

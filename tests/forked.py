@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Self
 
 SERVER = """
-import json, os, sys, time
+import json, os, signal, sys, time
 import slidemask.recipes.reporting, slidemask.recipes.segment
 from slidemask.apps.cli import main
 from slidemask.models.bundle import Bundle
@@ -28,6 +28,7 @@ def slowly(self, *tiles):
 def run(arguments, said):
     said = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(said, 1), os.dup2(said, 2)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have had it ignored
     sys.argv = ["slidemask", *arguments]
     try:
         main()

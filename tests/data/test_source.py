@@ -1,9 +1,11 @@
 """Rails and balance: what laying tiles learns from the training part."""
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from skimage.measure import shannon_entropy
 
 from journey import write_png
 from slidemask.base.classes import ClassInfo, ClassMap
@@ -16,7 +18,6 @@ from slidemask.data.source import TileSource, lay_tiles
 from slidemask.geometry.box import Box
 from slidemask.io.labelimage import read_label_image
 from slidemask.io.open import open_slide
-from slidemask.tiles.entropy import entropy
 from slidemask.tiles.filters import Filters
 from slidemask.tiles.grid import TileGrid, Tiling
 from slidemask.tiles.rails import Rails
@@ -53,6 +54,11 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> list[Case]:
     return made
 
 
+def bits_of(tile: np.ndarray) -> float:
+    """Return the entropy of a tile's grey values as another library has it."""
+    return float(shannon_entropy(cv2.cvtColor(np.ascontiguousarray(tile), cv2.COLOR_RGB2GRAY), 2))
+
+
 def one_by_one(cases: list[Case], stride: int) -> list[tuple[int, float, float, int, float]]:
     """Case, corner, label and entropy of every tile, each read for itself."""
     found = []
@@ -64,7 +70,7 @@ def one_by_one(cases: list[Case], stride: int) -> list[tuple[int, float, float, 
                 inside = labels[tile.box.slices]
                 counts = [np.count_nonzero(inside == value) for value in (1, 2)]
                 label = int(np.argmax(counts)) + 1 if 2 * sum(counts) >= inside.size else 0
-                bits = entropy(read_tile(slide, tile.box, 1))
+                bits = bits_of(read_tile(slide, tile.box, 1))
                 found.append((number, tile.box.x, tile.box.y, label, bits))
     return found
 

@@ -3,15 +3,16 @@
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
+from skimage.measure import shannon_entropy
 
 from journey import GLAND, write_png
 from slidemask.data.case import Case
 from slidemask.data.sampling import Sampling
-from slidemask.data.spread import Learned, Spread, diseased_entropies, learned_rails
+from slidemask.data.spread import Learned, Spread, diseased_entropies, learned_rails, marked
 from slidemask.data.survey import Rules
-from slidemask.tiles.entropy import entropy
 from slidemask.tiles.filters import Filters
 from slidemask.tiles.grid import Tiling
 from slidemask.tiles.rails import Rails
@@ -31,6 +32,11 @@ def checks(cell: int, seed: int) -> np.ndarray:
     return np.repeat(whole[..., None], 3, axis=2)
 
 
+def bits_of(tile: np.ndarray) -> float:
+    """Return the entropy of a tile's grey values as another library has it."""
+    return float(shannon_entropy(cv2.cvtColor(np.ascontiguousarray(tile), cv2.COLOR_RGB2GRAY), 2))
+
+
 def cases_of(folder: Path, cell: int) -> list[Case]:
     mask = np.zeros((144, 192), np.uint8)
     mask[:, 40:] = 255
@@ -48,7 +54,7 @@ def test_entropies_are_those_of_positive_tiles_inside(tmp_path: Path) -> None:
     cases = cases_of(tmp_path, 8)
     found = diseased_entropies(cases, RULES, 32, most=1000)
     expected = [
-        entropy(checks(8, number)[top : top + 32, left : left + 32])
+        bits_of(checks(8, number)[top : top + 32, left : left + 32])
         for number in range(2)
         for top in range(0, 144 - 31, 16)
         for left in range(32, 192 - 31, 16)  # at 32 three quarters of a tile are positive
@@ -75,28 +81,29 @@ def test_tiles_of_a_cell_s_size_spread_further(tmp_path: Path, cell: int, jump: 
     rails = Rails(low=bits.min(), high=bits.max())
     learned = learned_rails(cases, RULES, rails, len(bits))
     assert [one.tile_px for one in learned.spreads] == [16, 24, 32]
-    assert len({one.tiles for one in learned.spreads}) == 1
-    assert learned.spreads[0].bits <= rails.spread
+    assert learned.spreads[0].spread == pytest.approx(rails.spread, abs=1e-12)
+    assert learned.spreads[0].inner <= rails.spread
     assert learned.jump is jump
     told = learned.as_dict()
     assert told["jump"] is jump
     assert (told["low"], told["high"], told["tiles"]) == (rails.low, rails.high, len(bits))
     assert f"learned from {len(bits)} tiles" in str(learned)
+    assert ("16 px tiles spread much further" in told["in_words"]) is jump
 
 
 def test_sizes_with_few_tiles_say_nothing(tmp_path: Path) -> None:
     large = replace(RULES, tiling=Tiling(tile_px=120, overlap=0.9, downsample=1.0))
     cases = cases_of(tmp_path, 8)
     learned = learned_rails(cases, large, Rails(low=6, high=7), 25)
-    assert [one.tile_px for one in learned.spreads] in ([], [120])
+    assert learned.spreads == (), "of 180 px and more there is no tile, of 120 px there are few"
     assert not learned.jump
     assert "too few tiles of larger sizes" in str(learned)
 
 
 def test_a_jump_is_half_as_much_again_as_at_the_next_larger_calm_size() -> None:
     def learned(*bits: float) -> Learned:
-        sizes = [Spread(100 * n, 50, 0, spread) for n, spread in enumerate(bits, 1)]
-        return Learned(Rails(low=0, high=8), 50, tuple(sizes))
+        sizes = [Spread(100 * n, 50, 0, 0, 0, inner, 9) for n, inner in enumerate(bits, 1)]
+        return Learned(Rails(low=0, high=8), 50, tuple(marked(sizes)))
 
     assert not learned(1.5, 1.0).jump
     assert learned(1.51, 1.0).jump

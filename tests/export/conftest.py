@@ -2,12 +2,12 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from exportkinds import KINDS
 from journey import discs, write_png
 from slidemask.base.classes import ClassInfo, ClassMap
 from slidemask.models.build import ModelSpec
@@ -17,31 +17,6 @@ from slidemask.tiles.filters import Filters
 from slidemask.tiles.grid import Tiling
 
 MakeBundle = Callable[..., Bundle]
-
-KINDS: dict[str, dict[str, Any]] = {
-    "unet": {"spec": ModelSpec(width=4, depth=2), "tile": 40},
-    "sigmoid": {"spec": ModelSpec(width=4, depth=1, activation="sigmoid"), "tile": 32},
-    "smp": {
-        "spec": ModelSpec(
-            architecture="Unet",
-            encoder="tu-mobilenetv3_small_050",
-            depth=3,
-            decoder_channels=(8, 8, 4),
-        ),
-        "tile": 48,
-    },
-    "votes": {
-        "spec": ModelSpec(architecture="tile", filters=(8, 8), activation="softmax"),
-        "tile": 32,
-    },
-    "refined": {
-        "spec": ModelSpec(
-            architecture="tile", filters=(8, 8, 8), head="pool", refine=4, activation="softmax"
-        ),
-        "tile": 40,
-    },
-    "context": {"spec": ModelSpec(width=4, depth=2), "tile": 40, "context": 4.0},
-}
 
 
 @pytest.fixture(scope="session")

@@ -80,6 +80,15 @@ def test_a_map_is_what_the_tiles_over_each_pixel_say(
     assert rest == [] or np.array_equal(np.concatenate(rest, axis=1), found[:, 1 + seed :])
 
 
+def test_medians_of_more_votes_than_are_sorted_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    grid = TileGrid(Size(13, 11), tile=9, stride=1)
+    votes, how = votes_of(grid, 1, 0), Votes(combine="median")
+    expected = np.concatenate(list(map_bands(votes, grid, how)), axis=1)
+    monkeypatch.setattr(votes_module, "_MOST_NUMBERS", 2)
+    found = np.concatenate(list(map_bands(votes, grid, how)), axis=1)
+    np.testing.assert_array_equal(found, expected)
+
+
 def test_union_is_full_where_a_positive_tile_lies_and_empty_elsewhere() -> None:
     grid = TileGrid(Size(12, 4), tile=4, stride=2)
     votes = np.zeros((*grid.shape, 2), np.float32)

@@ -1,5 +1,6 @@
 """Slides by a tile classifier against the network itself, tile by tile."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +30,19 @@ CLASSES = ClassMap(classes=(ClassInfo(name="high"), ClassInfo(name="low")))
 TILE = 24
 
 
-def bundle_of(head: str = "dense", filters: Filters | None = None, overlap: float = 0.5) -> Bundle:
+def bundle_of(
+    head: str = "dense",
+    filters: Filters | None = None,
+    overlap: float = 0.5,
+    temperature: float = 1.0,
+) -> Bundle:
     torch.manual_seed(1)
     spec = ModelSpec.model_validate(
-        {"architecture": "tile", "filters": (4, 6), "head": head, "activation": "softmax"}
-    )
+        {
+            "architecture": "tile", "filters": (4, 6), "head": head, "activation": "softmax",
+            "temperature": temperature,
+        }
+    )  # fmt: skip
     segmenter = Segmenter(spec, 2, None, TILE).eval()
     with torch.no_grad():
         for layer in segmenter.tile_net().head:
@@ -103,6 +112,14 @@ def test_the_map_is_that_of_each_tile_s_own_vote(tmp_path: Path, head: str) -> N
     assert_is_map(whole(job, tmp_path), votes, job)
     assert prediction.positive == tally(votes, 0.5)
     assert any(tally(votes, 0.5))
+
+
+@pytest.mark.parametrize("temperature", [0.5, 4.0])
+def test_votes_are_as_warm_as_the_bundle_says(tmp_path: Path, temperature: float) -> None:
+    job = job_of(slide_of(), bundle_of(temperature=temperature))
+    votes = expected_votes(job)
+    assert np.abs(votes - expected_votes(job_of(slide_of(), bundle_of()))).max() > 0.05
+    np.testing.assert_allclose(voting.votes_of(job, tmp_path, Stages()), votes, atol=1e-5)
 
 
 def test_glass_votes_background(tmp_path: Path) -> None:
@@ -191,9 +208,15 @@ def test_a_pooling_head_takes_other_tiles_and_a_dense_one_says_that_it_does_not(
     fresh = Bundle(wide.bundle.info, other, "digest", torch.device("cpu"))
     same = Job(slide, tiles, fresh, Blend(precision="fp32"))
     np.testing.assert_array_equal(whole(same, tmp_path / "same"), whole(wide, tmp_path / "pool"))
+    views = Blend(precision="fp32", augmentation="flips")
+    turned = [replace(job, blend=views) for job in (same, wide)]
+    np.testing.assert_array_equal(
+        *(whole(job, tmp_path / f"turned {number}") for number, job in enumerate(turned))
+    )
     dense = Job(slide, tiles, bundle_of("dense"), Blend())
-    with pytest.raises(SettingsError, match=r"40 px.*takes 24 px.*tiling.tile_px"):
-        predict(dense, tmp_path / "dense", Stages())
+    for blend in (dense.blend, views):
+        with pytest.raises(SettingsError, match=r"40 px.*takes 24 px.*tiling.tile_px"):
+            predict(replace(dense, blend=blend), tmp_path / "dense", Stages())
 
 
 def test_a_share_of_pixels_is_not_for_a_network_that_votes(tmp_path: Path) -> None:

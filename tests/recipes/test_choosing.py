@@ -214,7 +214,7 @@ def test_a_tile_classifier_is_trained_and_chosen_like_any_other(
     """Smoothed masks are counted as `segment` smooths them; recall stands beside the figure."""
     recipe = with_parts(
         tiling={"overlap": 0.5}, post={"smooth_px": 3.0, "simplify_px": 0.0},
-        schedule={"epochs": 2, "keep_epochs": True},
+        schedule={"epochs": 2, "keep_epochs": True}, sampling={"min_positive_share": 0.1},
         selection={
             "figure": "iou", "min_recall": 0.4, "every_epochs": 1,
             "min_areas_um2": (), "fill_holes_um2": (),

@@ -125,7 +125,7 @@ def test_every_fault_is_told_at_once_and_none_at_length(path: Path) -> None:
     message = str(caught.value)
     for where in ("nme:", "name:", "schedule.epochs:", "classes.classes:", "tiling.tile_px:"):
         assert where in message
-    assert message.startswith("Recipe my recipe ü.toml is wrong:")
+    assert message.startswith("Something is wrong with recipe my recipe ü.toml:")
     assert max(map(len, message.splitlines())) < 300  # a missing key does not show its whole table
 
 

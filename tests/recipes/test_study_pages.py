@@ -9,10 +9,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from skimage.measure import shannon_entropy
 
 from journey import discs, write_png
 from slidemask.base.errors import CohortError
 from slidemask.data.case import Case
+from slidemask.data.spread import Spread
 from slidemask.evaluate.confusion import Confusion
 from slidemask.evaluate.evaluation import Evaluation, SlideScore
 from slidemask.evaluate.tilecounts import TileCounts
@@ -22,14 +24,13 @@ from slidemask.recipes.study.choice import Rule
 from slidemask.recipes.study.comparison import Compared, compared
 from slidemask.recipes.study.counting import Counted
 from slidemask.recipes.study.magnification import rows_of
-from slidemask.recipes.study.rails import Rails, measure_rails
+from slidemask.recipes.study.rails import measure_rails
 from slidemask.recipes.study.row import Measured, Row, Segmenting, Training
 from slidemask.recipes.study.sweep import Tried, trials_of
 from slidemask.recipes.study.sweepwriting import write_sweep
 from slidemask.recipes.study.tilesize import rails_of_sizes
 from slidemask.recipes.study.views import View
 from slidemask.recipes.study.writing import write_comparison
-from slidemask.tiles.entropy import entropy
 from slidemask.tiles.rails import Rails as TileRails
 
 OFF = ["filters.tissue=false"]
@@ -141,9 +142,13 @@ def test_rails_are_those_of_the_tiles_that_hold_the_object(
     found = measure_rails(recipe, cases[:1], 32, most=100)
     pixels, mask = discs(96, 96, seed=0)
     boxes = [np.s_[y : y + 32, x : x + 32] for y in (0, 32, 64) for x in (0, 32, 64)]
-    each = [entropy(np.ascontiguousarray(pixels[box])) for box in boxes if mask[box].any()]
+    each = [
+        float(shannon_entropy(cv2.cvtColor(pixels[box], cv2.COLOR_RGB2GRAY), 2))
+        for box in boxes
+        if mask[box].any()
+    ]
     assert found.tiles == len(each)
-    assert (found.least, found.greatest) == (min(each), max(each))
+    assert (found.least, found.greatest) == pytest.approx((min(each), max(each)), abs=1e-9)
     assert measure_rails(recipe, cases[:1], 32, most=2).tiles == 2
     sifted = recipe.model_copy(
         update={
@@ -152,11 +157,20 @@ def test_rails_are_those_of_the_tiles_that_hold_the_object(
         }
     )
     assert measure_rails(sifted, cases[:1], 32, most=100) == found  # of all tiles all the same
+    pooled = recipe.model_copy(
+        update={"filters": recipe.filters.model_copy(update={"entropy": "rgb"})}
+    )
+    values = [
+        float(shannon_entropy(pixels[box].reshape(32, -1), 2)) for box in boxes if mask[box].any()
+    ]
+    colours = measure_rails(pooled, cases[:1], 32, most=100)
+    assert (colours.least, colours.greatest) == pytest.approx((min(values), max(values)), abs=1e-9)
+    assert colours != found, "the recipe's own entropy is measured"
     with pytest.raises(CohortError, match="At no tile size"):
         rails_of_sizes(
             load_recipe("glas", [*OFF, "sampling.min_positive_share=1"]), cases, [96], most=9
         )
-    rails = [found, Rails(64, 3, 5, 5, 5.5, 6, 6.1)]
+    rails = [found, Spread(64, 3, 5, 5, 5.5, 6, 6.1)]
     report = write_comparison(tmp_path, compared([], {}), {"title": "Tile sizes"}, rails)
     assert "64 px" in report.read_text(encoding="utf-8")
     assert (tmp_path / "rails.png").exists()

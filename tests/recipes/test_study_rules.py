@@ -9,12 +9,12 @@ import pytest
 
 from slidemask.base.errors import SettingsError
 from slidemask.data.case import Case
+from slidemask.data.spread import Spread, marked, spread_of
 from slidemask.evaluate.confusion import Confusion
 from slidemask.recipes.recipe import load_recipe
 from slidemask.recipes.study.cells import Cell, cells_of, parse_axis, recipe_of
 from slidemask.recipes.study.choice import Rule, choose, tables_of
 from slidemask.recipes.study.counting import Counted
-from slidemask.recipes.study.rails import Rails, marked, rails_of
 from slidemask.recipes.study.row import Row, Training
 from slidemask.recipes.study.sweep import Trial, Tried, trials_of
 from slidemask.recipes.study.sweepwriting import lines_of
@@ -242,15 +242,15 @@ def test_a_row_is_another_when_recipe_or_files_change(tmp_path: Path) -> None:
 
 
 def test_rails_are_the_extremes_and_jumps_are_marked() -> None:
-    one = rails_of(np.arange(101.0), 64)
+    one = spread_of(np.arange(101.0), 64)
     assert (one.least, one.low, one.median, one.high, one.greatest) == (0, 1, 50, 99, 100)
     assert (one.tiles, one.spread) == (101, 100)
     spreads = {32: 5.0, 64: 2.9, 128: 1.9, 256: 1.4, 512: 1.0}
-    rails = [Rails(size, 30, 0, 0, 0, spread, 9) for size, spread in spreads.items()]
+    rails = [Spread(size, 30, 0, 0, 0, spread, 9) for size, spread in spreads.items()]
     # 1.4 and 1.9 are less than 1.5 times the next larger's; 2.9 > 1.5 * 1.9; 5.0 too.
     assert [r.tile_px for r in marked(rails) if r.jump] == [32, 64]
     assert [r.tile_px for r in marked(rails[::-1])] == [32, 64, 128, 256, 512]
-    few = Rails(1024, 29, 0, 0, 0, 0.1, 9)  # too few tiles to make 512 px a jump
+    few = Spread(1024, 29, 0, 0, 0, 0.1, 9)  # too few tiles to make 512 px a jump
     assert [r.tile_px for r in marked([*rails, few]) if r.jump] == [32, 64]
 
 

@@ -9,7 +9,7 @@ from journey import GLAND, disc_cases
 from slidemask.data.case import Case
 from slidemask.data.sampling import Sampling
 from slidemask.data.source import TileSource, lay_tiles
-from slidemask.data.spread import Learned, Spread
+from slidemask.data.spread import Learned, Spread, marked
 from slidemask.models.build import ModelSpec
 from slidemask.models.bundle import Bundle
 from slidemask.models.losses import LossSpec
@@ -110,12 +110,13 @@ def test_validation_tiles_are_sifted_by_what_training_tiles_taught(
         return laid[-1]
 
     def jumping(_cases: object, _rules: object, rails: Rails, tiles: int) -> Learned:
-        return Learned(rails, tiles, (Spread(24, 50, 4, 7), Spread(36, 50, 5, 6)))
+        sizes = [Spread(24, 50, 4, 4, 5, 7, 7), Spread(36, 50, 5, 5, 5, 6, 6)]
+        return Learned(rails, tiles, tuple(marked(sizes)))
 
     monkeypatch.setattr(module, "lay_tiles", listen)
     monkeypatch.setattr(module, "learned_rails", jumping)
     with caplog.at_level(logging.INFO):
-        train(RECIPE, cases, tmp_path / "run", device="cpu", workers=0)
+        trained = train(RECIPE, cases, tmp_path / "run", device="cpu", workers=0)
     first, second = laid
     assert [len(source.cases) for source in laid] == [3, 2]
     assert not {case.slide for case in first.cases} & {case.slide for case in second.cases}
@@ -128,4 +129,11 @@ def test_validation_tiles_are_sifted_by_what_training_tiles_taught(
     assert "24 px tiles spread much further than those of larger ones" in caplog.text
     assert "rails of 24 px tiles will sift tiles of 28 px on whole slides" in caplog.text
     assert "balanced by overlap; background: overlap" in caplog.text
-    assert Bundle.load(tmp_path / "run", "cpu").info.provenance["rails"]["jump"] is True
+    bundle = Bundle.load(tmp_path / "run", "cpu")
+    assert bundle.info.provenance["rails"]["jump"] is True
+    card = (tmp_path / "run" / "bundle" / "card.md").read_text(encoding="utf-8")
+    count = f"{bundle.segmenter.parameters_count:,} trainable parameters"
+    for text in (count, "learned from", "24 px tiles spread much further", "24 of"):
+        assert any(text in line for line in trained.told), text
+        assert text in card
+    assert trained.told[-1] == trained.chosen

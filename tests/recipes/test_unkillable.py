@@ -2,8 +2,10 @@
 
 import json
 import os
+import signal
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -191,3 +193,27 @@ def test_a_full_disk_is_named_and_leaves_nothing_half_written(
     assert not list(folder.glob(".*.part*"))
     assert go([slide], model, tmp_path / "out", probability=True) == [("done", "")]
     assert_finished(folder, tmp_path / "whole" / "0")
+
+
+def test_ctrl_c_leaves_nothing_half_written_and_holds_nothing(
+    server: Server, model: Path, tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(1)
+    slides = [write_slide(tmp_path / f"{n}.tif", discs(200, 130, seed=n)[0]) for n in range(3)]
+    command = ["segment", *slides, "-m", model, "--device", "cpu", "--out"]
+    began = time.monotonic()
+    assert server.run(*command, tmp_path / "whole") == 0
+    lasts = time.monotonic() - began
+    interrupted, out = 0, tmp_path / "out"
+    for _ in range(4):
+        child = server.start(*command, out)
+        time.sleep(rng.uniform(0.1, 0.5) * lasts)
+        with suppress(ProcessLookupError):
+            os.kill(child, signal.SIGINT)
+        interrupted += server.end() == 130
+        assert not list(out.glob("*/.*.part*"))
+        assert not list(out.glob(".locks/*.json"))
+    assert interrupted >= 2, server.said.read_text()
+    assert server.run(*command, out) == 0
+    for name in "012":
+        assert_finished(out / name, tmp_path / "whole" / name)

@@ -12,11 +12,9 @@ from slidemask.base.types import Rgb
 from slidemask.tiles.canvas import canvas_of
 from slidemask.tiles.filters import (
     Filters,
-    background_share,
     judge_tiles,
     keep_pixels,
     keep_tiles,
-    rgb_std,
 )
 from slidemask.tiles.rails import Rails
 from slidemask.tiles.reading import read_tile
@@ -29,7 +27,9 @@ tiles = hnp.arrays(
 @settings(deadline=None, max_examples=80)
 @given(tiles)
 def test_standard_deviation_is_numpys(tile: Rgb):
-    assert rgb_std(tile) == pytest.approx(float(tile.astype(float).std()), abs=1e-6)
+    spread = float(tile.astype(float).std())
+    assert keep_pixels(tile, Filters(min_std=max(0, spread - 1e-6)))
+    assert not keep_pixels(tile, Filters(min_std=spread + 1e-6))
 
 
 @settings(deadline=None, max_examples=80)
@@ -39,7 +39,11 @@ def test_background_share_counts_light_and_dark_grey(tile: Rgb, light: int, dark
     near = (np.abs(grey - light - 0.5) < 0.6) | (np.abs(grey - dark + 0.5) < 0.6)
     if dark > light or near.any():  # rounding decides there
         return
-    assert background_share(tile, light, dark) == np.mean((grey > light) | (grey < dark))
+    share = float(np.mean((grey > light) | (grey < dark)))
+    limits = {"light": light, "dark": dark}
+    assert keep_pixels(tile, Filters(max_background_share=share, **limits))
+    if share:
+        assert not keep_pixels(tile, Filters(max_background_share=share - 1e-9, **limits))
 
 
 @pytest.mark.parametrize(("white", "kept"), [(0.45, True), (0.55, False)])
@@ -51,8 +55,22 @@ def test_most_of_a_tile_must_not_be_background(white: float, kept: bool):
 
 
 def test_the_rules_edges_are_those_of_the_paper():
-    for value, share in ((235, 0.0), (236, 1.0), (15, 0.0), (14, 1.0)):
-        assert background_share(np.full((4, 4, 3), value, np.uint8)) == share
+    for value, kept in ((235, True), (236, False), (15, True), (14, False)):
+        tile = np.full((4, 4, 3), value, np.uint8)
+        assert keep_pixels(tile, Filters(max_background_share=0.5)) is kept
+
+
+@pytest.mark.parametrize("name", ["tissue", "max_background_share", "max_common_share", "min_std"])
+def test_false_switches_a_rule_off(name: str):
+    assert getattr(Filters.model_validate({name: False}), name) is None
+    with pytest.raises(ValidationError, match="off by false"):
+        Filters.model_validate({name: True})
+
+
+def test_light_and_dark_are_not_exchanged():
+    with pytest.raises(ValidationError, match="light = 15 is below dark = 235"):
+        Filters(light=15, dark=235)
+    assert Filters(light=15, dark=15).light == 15
 
 
 def test_flat_tiles_fall_to_the_standard_deviation_rule():

@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from skimage.measure import shannon_entropy
 
 from slidemask.base.errors import GridError
 from slidemask.io.array import ArraySlide
 from slidemask.tiles import canvas as canvases
 from slidemask.tiles import histograms
 from slidemask.tiles.canvas import Canvas, canvas_of
-from slidemask.tiles.entropy import entropy
-from slidemask.tiles.filters import background_share
+from slidemask.tiles.filters import Filters, judge_tiles
 from slidemask.tiles.grid import TileGrid
-from slidemask.tiles.histograms import entropies, peak_shares, tile_counts, tile_figures
+from slidemask.tiles.histograms import background_shares, entropies, peak_shares, tile_counts
 from slidemask.tiles.reading import read_tile
 
 
@@ -59,15 +59,17 @@ def test_counts_are_those_of_each_tile(
 @pytest.mark.parametrize("stride", [80, 32, 48, 17, 200])
 def test_figures_are_those_of_each_tile(stride: int) -> None:
     canvas = canvas_of(pixels(411, 733), 200, stride)
-    figures, tiles = tile_figures(canvas, values=4), tiles_of(canvas)
+    greys = [cv2.cvtColor(tile, cv2.COLOR_RGB2GRAY) for tile in tiles_of(canvas)]
     shape = canvas.grid.shape
-    bits = np.reshape([entropy(tile) for tile in tiles], shape)
-    np.testing.assert_allclose(figures.entropy, bits, atol=1e-12, rtol=0)
-    shares = np.reshape([background_share(tile) for tile in tiles], shape)
-    np.testing.assert_array_equal(figures.background, shares)
-    counts = naive(canvas, pooled=False).reshape(-1, 256)
-    peaks = np.reshape([sum(sorted(map(int, c))[-4:]) / 200**2 for c in counts], shape)
-    np.testing.assert_array_equal(figures.peaks, peaks)
+    _, found = judge_tiles(canvas, Filters(tissue=None, rails="learn"))
+    bits = np.reshape([shannon_entropy(grey, 2) for grey in greys], shape)
+    np.testing.assert_allclose(found, bits, atol=1e-12, rtol=0)
+    counts = np.stack(list(tile_counts(canvas)))
+    shares = np.reshape([np.mean((grey > 235) | (grey < 15)) for grey in greys], shape)
+    np.testing.assert_array_equal(background_shares(counts), shares)
+    ordered = [np.sort(np.bincount(grey.ravel(), minlength=256)) for grey in greys]
+    peaks = np.reshape([each[-4:].sum() / 200**2 for each in ordered], shape)
+    np.testing.assert_array_equal(peak_shares(counts, 4), peaks)
 
 
 def test_more_cells_than_one_histogram_numbers() -> None:

@@ -73,6 +73,33 @@ def test_means_are_over_the_slides_of_a_class_then_over_classes() -> None:
     assert figures_of([one, other])["dice slides"] == pytest.approx((1 + 2 / 3) / 2)
 
 
+def test_any_class_takes_one_class_for_another() -> None:
+    """All of class 2 was found as class 1; by class half is lost, of any class nothing."""
+    swapped = np.array([[1] * 10 + [2] * 10 + [0] * 20], np.uint8)
+    seen = np.zeros((2, 1, 40), np.uint8)
+    seen[0, 0, :20] = 200
+    spare = np.array([[0] * 10 + [2] * 10 + [0] * 20], np.uint8)
+    histograms = [Histogram.of(truth, seen) for truth in (swapped, spare)]
+    by_class = Selection(figure="iou", thresholds=(0.5,), min_recall=0.6)
+    any_class = by_class.model_copy(update={"scope": "any class"})
+    found, whole = (judge(histograms, how, 0.5) for how in (by_class, any_class))
+    assert "any class" not in "".join(found)
+    assert {name: whole[name] for name in found} == found, "the means of classes stay beside them"
+    assert whole["whole slides any class iou slides"] == pytest.approx((1 + 0.5) / 2)
+    assert whole["whole slides any class recall slides"] == 1
+    assert found["whole slides recall slides"] == pytest.approx(0.5)
+    assert column(any_class) == "whole slides any class iou slides"
+    choice = choice_of([{"epoch": 1, **whole}], any_class, 0.5)
+    assert str(choice) == (
+        "By whole slides: epoch 1, threshold 0.5, any class iou 0.7500 (mean of slides). Its "
+        "recall is 1.0000, and at least 0.6 was asked for."
+    )
+    missed = choice_of([{"epoch": 1, **found}], by_class, 0.5)
+    assert "None reaches the recall of 0.6" in str(missed)
+    ways = [{"any class iou slides": value, "any class recall slides": 1} for value in (0.1, 0.7)]
+    assert best_of(ways, any_class) == 1
+
+
 def test_a_slide_on_which_nothing_is_and_nothing_is_found_is_left_out_and_counted() -> None:
     full = counts(tp=6, fp=2, fn=2, tn=90)
     assert figures_of([full, counts(0, 0, 0, 100)])["dice slides"] == pytest.approx(0.75)

@@ -39,7 +39,8 @@ def compose(
     """
     from slidemask.base.errors import OutputError
     from slidemask.data.photo.settings import PhotoSettings
-    from slidemask.data.photo.sources import Shelf, deal, find_sources, picture_files
+    from slidemask.data.photo.sources import Shelf, deal, find_sources
+    from slidemask.data.photo.views import scene_files
     from slidemask.data.photo.write import write_photos
     from slidemask.recipes.recipe import apply_change, checked
 
@@ -50,5 +51,5 @@ def compose(
     if (out / "cohort.csv").exists() and not overwrite:
         raise OutputError(f"{out / 'cohort.csv'} exists; choose another --out or pass --overwrite.")
     sources = find_sources(slides or (), patient_pattern=patient_pattern, phantoms=phantoms)
-    shelf = Shelf(deal(sources, settings.groups), tuple(picture_files(scenes or ())))
+    shelf = Shelf(deal(sources, settings.groups), scene_files(scenes or ()))
     typer.echo(write_photos(out, count, shelf, settings, seed=seed, workers=workers))

@@ -27,12 +27,6 @@ if TYPE_CHECKING:  # importing them loads torch, and --help should not wait for 
     from slidemask.models.bundle import Bundle
     from slidemask.recipes.segment import Options, Outcome
 
-_NOTES = {
-    "done": "done",
-    "there": "was done before",
-    "elsewhere": "is being done elsewhere",
-    "failed": "FAILED",
-}
 Split = Annotated[
     str | None, typer.Option("--split", help="Only this part: train, validation, test.")
 ]
@@ -199,14 +193,23 @@ def demo(
 
 def _segment(cases: "list[Case]", bundles: "list[Bundle]", out: Path, options: "Options") -> int:
     """Run and report; return how many slides failed."""
+    from slidemask.apps.board import board_for, say
     from slidemask.recipes.reporting import report
     from slidemask.recipes.segment import segment as run
+    from slidemask.recipes.table import note_outcome
 
     outcomes = []
+
+    def hear(outcome: "Outcome") -> None:
+        note_outcome(out, outcome)
+        if board is not None:
+            board.tell(outcome)
+
     try:
-        for outcome in run(cases, bundles, out, options):
-            outcomes.append(outcome)
-            typer.echo(_line(outcome))
+        with board_for([case.slide for case in cases]) as board:
+            for outcome in run(cases, bundles, out, options, watch=hear):
+                outcomes.append(outcome)
+                say(outcome, board)
     except KeyboardInterrupt:
         typer.echo("Stopped. The same command goes on where this one was stopped.", err=True)
         raise typer.Exit(130) from None
@@ -219,12 +222,6 @@ def _segment(cases: "list[Case]", bundles: "list[Bundle]", out: Path, options: "
     typer.echo("\n".join(str(path) for path in written))
     typer.echo(CAUTION)
     return len(failed)
-
-
-def _line(outcome: "Outcome") -> str:
-    """Say what became of a slide; failures are told in full at the end."""
-    line = f"{outcome.slide.name}: {_NOTES[outcome.state]}  {outcome.folder}"
-    return f"{line}: {outcome.message}" if outcome.message and outcome.state != "failed" else line
 
 
 def _part(cohort: Path, split: str | None) -> "list[Case]":

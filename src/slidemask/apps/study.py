@@ -11,9 +11,9 @@ import typer
 from slidemask.apps.options import CAUTION, Changes, Cohort, Device, Out, Overwrite, Workers
 
 if TYPE_CHECKING:  # importing them loads torch, and --help should not wait for it
+    from slidemask.data.spread import Spread
     from slidemask.recipes.study.choice import Choice, Rule
     from slidemask.recipes.study.comparison import Compared
-    from slidemask.recipes.study.rails import Rails
 
 app = typer.Typer(
     name="study",
@@ -250,11 +250,13 @@ def maps(
     from slidemask.recipes.study.mapsettings import parse_edges, parse_map_settings, require_maps
     from slidemask.recipes.study.mapwriting import write_maps
     from slidemask.recipes.study.row import Means
+    from slidemask.recipes.use import Model
 
     edges, cases = parse_edges(smooth, shrink, unit), cases_of_part(read_cohort(cohort), split)
     bundle, means = Bundle.load(model, "cpu"), Means(device, workers, overwrite)
     asked = tuple(changes or ())
-    settings = parse_map_settings(bundle, rails=rails, combine=combine, dominant=dominant)
+    changed = Model.of(bundle, asked).bundle
+    settings = parse_map_settings(changed, rails=rails, combine=combine, dominant=dominant)
     require_maps(bundle, edges, [(*asked, *setting.changes) for setting in settings])
     output_folder(out)
     jobs = [
@@ -321,7 +323,7 @@ def _compare(
     steps: "Iterator[tuple[str, Compared]]",
     out: Path,
     about: dict[str, str],
-    rails: "list[Rails] | None" = None,
+    rails: "list[Spread] | None" = None,
 ) -> None:
     """Write the study down after each row; end with what it recommends."""
     from slidemask.recipes.study.writing import write_comparison

@@ -34,7 +34,8 @@ class Sampling(Settings):
     negatives_per_positive : float, optional
         Negative tiles for each positive one; None takes them as they come.
     min_positive_share : float
-        A tile is positive when more than nothing and at least this share of it is foreground.
+        A tile is positive when more than nothing and at least this share of what is known of it is
+        foreground; a network that votes calls it so by the same share, `model.min_share`.
     max_unknown_share : float
         Tiles of which more is unknown are no candidates.
     jitter : float
@@ -113,7 +114,8 @@ class TileTable:
     x, y : (N,) float64
         Top left corner, level-0 pixels.
     positive, unknown : (N,) float32
-        Shares of foreground and of unknown pixels in the tile's part inside the slide.
+        Shares of foreground among known pixels (0 where there is none), and of unknown pixels
+        among all, in the tile's part inside the slide.
     label : (N,) uint8
         The class that holds most of the tile where it is positive, otherwise 0.
     stride : (N,) int32
@@ -198,25 +200,27 @@ def join(tables: Sequence[TileTable]) -> TileTable:
 
 
 def known_shares(grid: TileGrid, truth: Truth) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return the shares of foreground and of unknown pixels of each tile, (rows, columns).
+    """Return `TileTable`'s shares of foreground and of the unknown of each tile, (rows, columns).
 
     The truth is sampled at 64 x 64 points a tile (fewer where a tile has fewer pixels), in bands
     of tile rows so that memory stays bounded, and summed over tiles by an integral image.
     """
-    shares = [
-        (windows.share((labels > 0) & (labels != IGNORE)), windows.share(labels == IGNORE))
-        for labels, windows in _bands(grid, truth)
-    ]
-    positive, unknown = (np.concatenate(parts) for parts in zip(*shares, strict=True))
-    return positive, unknown
+    parts = []
+    for labels, windows in _bands(grid, truth):
+        known = labels != IGNORE
+        masks = (known & (labels > 0), known, np.ones_like(known))
+        parts.append([windows.sums(mask) for mask in masks])
+    positive, known, whole = (np.concatenate(sums) for sums in zip(*parts, strict=True))
+    share, unknown = positive / np.maximum(known, 1), 1 - known / whole
+    return share.astype(np.float32), unknown.astype(np.float32)
 
 
 def _largest_class(grid: TileGrid, truth: Truth, classes: int) -> NDArray[np.uint8]:
     """Return the class, 1..`classes`, that holds most of each tile, the first of equals."""
     rows = []
     for labels, windows in _bands(grid, truth):
-        shares = [windows.share(labels == number) for number in range(1, classes + 1)]
-        rows.append(np.argmax(shares, axis=0).astype(np.uint8) + 1)
+        sums = [windows.sums(labels == number) for number in range(1, classes + 1)]
+        rows.append(np.argmax(sums, axis=0).astype(np.uint8) + 1)
     return np.concatenate(rows)
 
 
@@ -281,20 +285,19 @@ class _Windows:
     lefts: NDArray[np.intp]
     extent: int
 
-    def share(self, mask: NDArray[np.bool_]) -> NDArray[np.float32]:
-        """Return the mean of `mask` in each tile, of its part inside, (tops, lefts)."""
+    def sums(self, mask: NDArray[np.bool_]) -> NDArray[np.int32]:
+        """Return how many samples of each tile `mask` holds, of its part inside, (tops, lefts)."""
         height, width = mask.shape
         tops, lefts = np.minimum(self.tops, height - 1), np.minimum(self.lefts, width - 1)
         bottoms = np.minimum(tops + self.extent, height)
         rights = np.minimum(lefts + self.extent, width)
         sums = np.asarray(cv2.integral(mask.view(np.uint8)))  # int32; a band is < 2**25 samples
-        total = (
+        return (
             sums[np.ix_(bottoms, rights)]
             - sums[np.ix_(tops, rights)]
             - sums[np.ix_(bottoms, lefts)]
             + sums[np.ix_(tops, lefts)]
         )
-        return (total / np.outer(bottoms - tops, rights - lefts)).astype(np.float32)
 
 
 def _bands(grid: TileGrid, truth: Truth) -> Iterator[tuple[Labels, _Windows]]:

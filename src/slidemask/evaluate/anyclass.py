@@ -26,12 +26,13 @@ def any_class(evaluation: Evaluation) -> Evaluation:
     [[5, 1], [2, 7]]
     """
     slides = tuple(
-        replace(score, confusion=_merged(score.confusion), tiles=None, objects={}, histogram=None)
+        replace(score, confusion=merged(score.confusion), tiles=None, objects={}, histogram=None)
         for score in evaluation.slides
     )
     return Evaluation((evaluation.names[0], ANY_CLASS), slides, evaluation.about)
 
 
-def _merged(confusion: Confusion) -> Confusion:
+def merged(confusion: Confusion) -> Confusion:
+    """Return the counts of background and of all foreground classes taken for one."""
     edges = [0, 1]
     return Confusion(np.add.reduceat(np.add.reduceat(confusion.counts, edges, 0), edges, 1))

@@ -34,32 +34,39 @@ def main(folder: Path) -> None:
 
 
 def _quantise(single: Path, result: Path, precision: str, tiles: Any) -> None:  # noqa: ANN401 - numpy's array
-    quantizer = import_module("ai_edge_quantizer.quantizer")
-    recipe = import_module("ai_edge_quantizer.recipe")
-    one = quantizer.Quantizer(str(single))
+    quantiser = import_module("ai_edge_quantizer.quantizer").Quantizer(str(single))
     if precision == "fp16":
-        algorithm = import_module("ai_edge_quantizer.algorithm_manager").AlgorithmName
-        qtyping = import_module("ai_edge_quantizer.qtyping")
-        half = qtyping.TensorQuantizationConfig(num_bits=16, dtype=qtyping.TensorDataType.FLOAT)
-        one.update_quantization_recipe(
-            regex=".*",
-            operation_name=qtyping.TFLOperationName.ALL_SUPPORTED,
-            op_config=qtyping.OpQuantizationConfig(
-                weight_tensor_config=half,
-                compute_precision=qtyping.ComputePrecision.FLOAT,
-                explicit_dequantize=True,
-            ),
-            algorithm_key=algorithm.FLOAT_CASTING,
-        )
-        one.quantize().export_model(str(result))
+        quantiser.load_quantization_recipe(_half_weights())
+        quantiser.quantize().export_model(str(result))
         return
-    one.load_quantization_recipe(recipe.static_wi8_ai8())
-    (signature,) = one_signature(single)
+    kinds = import_module("ai_edge_quantizer.qtyping").TFLOperationName
+    quantiser.load_quantization_recipe(import_module("ai_edge_quantizer.recipe").static_wi8_ai8())
+    for end in (kinds.INPUT, kinds.OUTPUT):  # these stay float
+        quantiser.update_quantization_recipe(
+            regex=".*", operation_name=end, algorithm_key="no_quantize"
+        )
+    (signature,) = _signatures(single)
     data = {signature[0]: [{signature[1]: tile[None].astype("float32")} for tile in tiles]}
-    one.quantize(one.calibrate(data)).export_model(str(result))
+    quantiser.quantize(quantiser.calibrate(data)).export_model(str(result))
 
 
-def one_signature(path: Path) -> list[tuple[str, str]]:
+def _half_weights() -> list[dict[str, Any]]:
+    """Return the recipe that stores weights in half precision."""
+    return [
+        {
+            "regex": ".*",
+            "operation": "*",
+            "algorithm_key": "float_casting",
+            "op_config": {
+                "weight_tensor_config": {"num_bits": 16, "dtype": "FLOAT"},
+                "compute_precision": "FLOAT",
+                "explicit_dequantize": True,
+            },
+        }
+    ]
+
+
+def _signatures(path: Path) -> list[tuple[str, str]]:
     """Return name and input of each signature of a .tflite file."""
     interpreter = import_module("ai_edge_litert.interpreter").Interpreter(model_path=str(path))
     signatures = interpreter.get_signature_list()

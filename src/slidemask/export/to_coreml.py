@@ -44,7 +44,7 @@ def convert(wanted: Wanted, folder: Path) -> Written:
     program = write_down(graph, torch.zeros(shape_of(wanted, channels_first=True)))
     with quiet():
         try:
-            model = _converted(program, wanted)
+            model: Any = _converted(program, wanted)
         except (NotImplementedError, ValueError, RuntimeError) as error:
             raise OutputError(
                 f"coremltools {coremltools.__version__} cannot convert this network: {error}."
@@ -179,7 +179,7 @@ def _program(path: Path) -> Any:  # noqa: ANN401 - coremltools has no types
     with quiet():
         model = coremltools.models.MLModel(str(path), skip_model_load=True)
         spec = model.get_spec()
-        return load_program(spec, spec.specificationVersion, model.weights_dir)
+        return load_program(spec, spec.specificationVersion, model.weights_dir or "")
 
 
 FORMAT = Format(convert, start, ("coremltools",), runs_here=False)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch.export import ExportedProgram
 from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 
+from slidemask.base.errors import OutputError
 from slidemask.base.types import Probs
 from slidemask.export.exported import ports, shape_of, write_down
 from slidemask.export.graph import Graph
@@ -50,6 +51,8 @@ def convert(wanted: Wanted, folder: Path) -> Written:
 def start(path: Path) -> Predict:
     """Open a .pte file with ExecuTorch's own runtime."""
     method = Runtime.get().load_program(path).load_method("forward")
+    if method is None:
+        raise OutputError(f"ExecuTorch finds no method in {path}.")
 
     def predict(tiles: NDArray[np.uint8]) -> Probs:
         (probabilities,) = method.execute([_channels_first(tiles)])

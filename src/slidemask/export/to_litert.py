@@ -45,7 +45,7 @@ def convert(wanted: Wanted, folder: Path) -> Written:
     work.mkdir()
     torch.export.save(program, work / "graph.pt2")
     np.save(work / "tiles.npy", wanted.calibration)
-    asked = {"precision": wanted.precision, "shape": shape_of(wanted), "metadata": wanted.metadata}
+    asked = {"precision": wanted.precision, "shape": shape_of(wanted)}
     (work / "wanted.json").write_text(json.dumps(asked), encoding="utf-8")
     versions = _run(python, work)
     (work / "model.tflite").rename(path)
@@ -55,7 +55,7 @@ def convert(wanted: Wanted, folder: Path) -> Written:
     return Written(
         path,
         *ports(wanted, "nothing", "float32", classes_last=True),
-        notes=_NOTES[wanted.precision],
+        notes=(*_NOTES[wanted.precision], "The file holds no metadata; export.json has them."),
         versions=versions,
     )
 

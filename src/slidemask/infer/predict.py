@@ -4,7 +4,7 @@ A network that votes, one prediction a tile, first classifies all tiles (`infer.
 """
 
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -61,34 +61,78 @@ def predict(job: Job, to: Path, stages: Stages, *, threads: int = 2) -> Predicti
     if job.bundle.info.model.votes:
         positive = predict_by_votes(job, to, store, stages, threads=threads)
     elif not store.complete:
-        _Run(job, store, stages).go(threads)
+        _Run(job, store, stages, range(grid.shape[0])).go(threads)
     return Prediction(store, names, grid.slide, grid.downsample, positive)
 
 
-class _Run:
-    """One pass down the slide."""
+def predict_part(job: Job, to: Path, stages: Stages, *, rows: range, threads: int = 2) -> BandStore:
+    """Predict some rows of the grid, as one machine of several does.
 
-    def __init__(self, job: Job, store: BandStore, stages: Stages) -> None:
+    Parameters
+    ----------
+    job : Job
+        Of the whole slide; no network that votes.
+    to : Path
+        Folder of this part, resumed like a whole prediction.
+    stages : Stages
+        As for `predict`.
+    rows : range
+        Rows of the grid. Rows above that reach into them are computed too, so that the part is bit
+        by bit what the whole slide's prediction has there.
+    threads : int
+        Reading threads.
+    """
+    grid = job.tiles.grid
+    top, bottom = (_canvas_row(grid, row) for row in (rows.start, rows.stop))
+    identity = job.identity | {"rows": [rows.start, rows.stop]}
+    shape = (len(job.bundle.info.classes.names) - 1, bottom - top, grid.canvas.width)
+    store = BandStore(to, identity, shape)
+    if not store.complete:
+        _Run(job, store, stages, rows).go(threads)
+    return store
+
+
+def adopt_parts(job: Job, to: Path, parts: Sequence[BandStore]) -> None:
+    """Put the bands of parts, in order, where `predict` of the whole slide finds them.
+
+    Each part must begin where the one before ends; what is not there is left to `predict`.
+    """
+    grid = job.tiles.grid
+    shape = (parts[0].shape[0], grid.canvas.height, grid.canvas.width)
+    store = BandStore(to, job.identity, shape)
+    top = 0
+    for part in parts:
+        for start, band in part.bands():
+            if top + start == store.rows:
+                store.append(band)
+        top += part.shape[1]
+
+
+class _Run:
+    """One pass down some rows of tiles, usually all."""
+
+    def __init__(self, job: Job, store: BandStore, stages: Stages, rows: range) -> None:
         grid = job.tiles.grid
-        self._job, self._store, self._stages = job, store, stages
+        self._job, self._store, self._stages, self._rows = job, store, stages, rows
+        self._top = _canvas_row(grid, rows.start)
         self._ring = Ring(store.shape[0], grid.tile, grid.canvas.width)
         self._weight = weights(grid.tile, grid.stride, job.blend.window)
         # Rows above the first unfinished one that still reach into it are computed again.
-        done = _finished_rows(grid, store.rows)
+        done = rows.stop if store.complete else rows.start + store.rows // grid.stride
         self._row = max(0, done - _reach(grid))
 
     def go(self, threads: int) -> None:
         job, grid = self._job, self._job.tiles.grid
-        groups = batches_in_order(job.tiles, self._row, job.batch)
+        groups = batches_in_order(job.tiles, range(self._row, self._rows.stop), job.batch)
         batches = read_ahead(job.slide, groups, grid, job.bundle.info.filters, threads=threads)
         predicted = self._predicted(batches, job.bundle.streams)
-        meter = Meter(job.slide.id, int(job.tiles.kept[self._row :].sum()), "tiles")
+        meter = Meter(job.slide.id, int(job.tiles.kept[self._row : self._rows.stop].sum()), "tiles")
         try:
             for batch, answer in predicted:
                 self._finish_rows_above(batch.row)
                 self._add(batch, answer)
                 meter.advance(len(batch.columns))
-            self._finish_rows_above(grid.shape[0])
+            self._finish_rows_above(self._rows.stop)
         finally:
             predicted.close()
             batches.close()
@@ -136,20 +180,19 @@ class _Run:
         """Write the bands that tiles of `row` and below cannot change any more."""
         grid = self._job.tiles.grid
         while self._row < row:
-            last = self._row == grid.shape[0] - 1
-            top = self._row * grid.stride
-            rows = grid.canvas.height - top if last else grid.stride
+            top = _canvas_row(grid, self._row)
+            rows = _canvas_row(grid, self._row + 1) - top
             with self._stages.stage("blend"):
                 band = self._ring.flush(rows)
-            if top >= self._store.rows:
+            if top >= self._top + self._store.rows:
                 with self._stages.stage("write"):
                     self._store.append(band)
             self._row += 1
 
 
-def _finished_rows(grid: TileGrid, canvas_rows: int) -> int:
-    """Tile rows whose bands are all written."""
-    return grid.shape[0] if canvas_rows == grid.canvas.height else canvas_rows // grid.stride
+def _canvas_row(grid: TileGrid, row: int) -> int:
+    """Where the band of a row of tiles begins; behind the last row, the canvas' end."""
+    return grid.canvas.height if row == grid.shape[0] else row * grid.stride
 
 
 def _reach(grid: TileGrid) -> int:

@@ -28,13 +28,13 @@ class Batch(NamedTuple):
     tolerant slide cannot read, are not in it."""
 
 
-def batches_in_order(tiles: TileSet, first_row: int, batch: int) -> Iterator[list[Tile]]:
-    """Yield kept tiles, at most `batch` of one row together.
+def batches_in_order(tiles: TileSet, rows: range, batch: int) -> Iterator[list[Tile]]:
+    """Yield kept tiles of some rows, at most `batch` of one row together.
 
     A batch never spans rows, so that it is the same whichever row a run begins with.
     """
     columns_of_grid = tiles.grid.shape[1]
-    for row in range(first_row, tiles.grid.shape[0]):
+    for row in rows:
         columns = np.flatnonzero(tiles.kept[row])
         for start in range(0, len(columns), batch):
             some = columns[start : start + batch]

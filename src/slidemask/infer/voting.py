@@ -118,7 +118,7 @@ def _one_by_one(job: Job, stages: Stages, meter: Meter, threads: int) -> VoteGri
     bundle = _of_side(job.bundle, grid.tile)
     votes = np.zeros((*grid.shape, len(info.classes.names)), np.float32)
     votes[..., 0] = 1
-    groups = batches_in_order(job.tiles, 0, job.batch)
+    groups = batches_in_order(job.tiles, range(job.tiles.grid.shape[0]), job.batch)
     batches = read_ahead(job.slide, groups, grid, info.filters, threads=threads)
     while True:
         with stages.stage("read"):

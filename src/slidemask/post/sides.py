@@ -38,7 +38,8 @@ def contour(region: NDArray[np.float32]) -> Points:
     part = region[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     longest = max(find_contours(np.pad(part, 1), 0.5), key=len)
     points = longest[:: max(1, len(longest) // _POINTS), ::-1]
-    return points + (columns[0] - 0.5, rows[0] - 0.5)  # pixel centres, and the padding
+    corner = np.array([columns[0], rows[0]])
+    return points + corner - 0.5  # pixel centres, and the padding
 
 
 def fit(region: NDArray[np.float32], bent_share: float) -> tuple[Quadrilateral, NDArray[np.bool_]]:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from slidemask.data.balance import Balanced
 from slidemask.models.build import TILE, ModelSpec
 from slidemask.models.bundle import BundleInfo, parameters_count
 from slidemask.recipes.recipe import Recipe
@@ -23,11 +24,11 @@ _CARD = """\
 | Epoch | {epoch} |
 | Recipe | `{recipe}`, digest {digest} |
 | Licence | {licence} |
-
+{learned}
 ## Scores
 
 Each figure says what it is an average of: "pooled" counts all pixels of the part together,
-"slides" is the mean of each slide's or picture's own figure.
+"slides" is the mean of each slide's or picture's own figure; "any class" takes all classes for one.
 
 {chosen}
 
@@ -44,10 +45,7 @@ that (`slidemask evaluate`).
 
 def write_card(info: BundleInfo, recipe: Recipe, scores: Mapping[str, Mapping[str, float]]) -> str:
     """Return the card of a bundle as Markdown."""
-    made, tiling = info.provenance, info.tiling
-    parameters = parameters_count(
-        info.model, len(info.classes.classes), tiling.context, tiling.tile_px
-    )
+    made, learned = info.provenance, learned_of(info)
     cases = ", ".join(
         f"{part}: {count} cases of {made['patients'][part]} patients"
         for part, count in made["cases"].items()
@@ -60,7 +58,7 @@ def write_card(info: BundleInfo, recipe: Recipe, scores: Mapping[str, Mapping[st
         name=info.name,
         about=recipe.about,
         classes=", ".join(info.classes.names[1:]),
-        network=f"{network_of(info.model)}; {parameters:,} trainable parameters",
+        network=network_of(info),
         tile=info.tiling.tile_px,
         resolution=seen,
         cases=cases,
@@ -68,15 +66,33 @@ def write_card(info: BundleInfo, recipe: Recipe, scores: Mapping[str, Mapping[st
         recipe=recipe.name,
         digest=made["recipe_digest"],
         licence=recipe.licence or "as the training data allow",
+        learned="\n".join(
+            ["\n## Tiles", *(f"\n{line}" for line in learned), ""] if learned else [""]
+        ),
         chosen=made.get("selection", {}).get("in_words", ""),
         scores=_tables(scores),
     )
 
 
-def network_of(model: ModelSpec) -> str:
+def network_of(info: BundleInfo) -> str:
+    """Return a bundle's network in words, with its size."""
+    parameters = parameters_count(
+        info.model, len(info.classes.classes), info.tiling.context, info.tiling.tile_px
+    )
+    return f"{architecture_of(info.model)}; {parameters:,} trainable parameters"
+
+
+def learned_of(info: BundleInfo) -> tuple[str, ...]:
+    """Return in words what training learned of its tiles: rails, and how classes were balanced."""
+    rails = info.provenance.get("rails", {}).get("in_words")
+    balance = [str(Balanced(**one)) for one in info.provenance.get("balance", ())]
+    return (*filter(None, [rails]), *([f"Balance: {'; '.join(balance)}."] if balance else ()))
+
+
+def architecture_of(model: ModelSpec) -> str:
     """Return a network in words.
 
-    >>> network_of(ModelSpec(architecture="tile", filters=(8, 16), head="pool"))
+    >>> architecture_of(ModelSpec(architecture="tile", filters=(8, 16), head="pool"))
     'tile classifier, 2 stages of 8, 16 filters, pool head'
     """
     if model.architecture == "unet":

@@ -137,7 +137,8 @@ def settle(
     row, selection = progress.history[progress.best_epoch - 1], recipe.selection
     cleaning = recipe.selection.calibrate or any(_changes(post) for post in posts)
     if cleaning:
-        each = [figures_of(counts) for counts in on.slides.cleaned(bundle, posts)]
+        scope = selection.scope
+        each = [figures_of(counts, scope) for counts in on.slides.cleaned(bundle, posts)]
     else:
         each = [figures_at(row, selection, post.threshold) for post in posts]
     at = best_of(each, selection)
@@ -201,9 +202,9 @@ def _rewrite(folder: Path, info: BundleInfo, recipe: Recipe, scores: Mapping[str
 
 def _in_words(figures: Mapping[str, float], selection: Selection) -> str:
     """Return the value that was compared and, where it was asked for, recall."""
-    figure, *recall = (figures[name] for name in deciding(selection))
-    text = f"{selection.figure} {figure:.4f}"
-    return f"{text} at recall {recall[0]:.4f}" if recall else text
+    name, *recall = deciding(selection)
+    text = f"{name.removesuffix(selection.average).strip()} {figures[name]:.4f}"
+    return f"{text} at recall {figures[recall[0]]:.4f}" if recall else text
 
 
 def _write_table(

@@ -97,6 +97,12 @@ class Recipe(Settings):
         if not self.model.votes:
             tile_spec(self.model, classes, tile)
             return self
+        if self.sampling.min_positive_share != self.model.min_share:
+            raise ValueError(
+                f"training calls a tile positive from sampling.min_positive_share = "
+                f"{self.sampling.min_positive_share:g} on, and the network learns it from "
+                f"model.min_share = {self.model.min_share:g} on: make both equal"
+            )
         for tile_px in (tile, self.tiling_on_slides.tile_px):
             require_room(tile_spec(self.model, classes, tile_px))
         if self.model.head == "dense" and tile != self.tiling_on_slides.tile_px:
@@ -163,7 +169,7 @@ def checked(kind: type[T], table: Mapping[str, Any], where: str) -> T:
         return kind.model_validate(table)
     except ValidationError as error:
         lines = "\n  ".join(_explain(kind, detail) for detail in error.errors())
-        raise SettingsError(f"{where[:1].upper()}{where[1:]} is wrong:\n  {lines}") from error
+        raise SettingsError(f"Something is wrong with {where}:\n  {lines}") from error
 
 
 def _find(name: str | Path) -> Path:

@@ -27,7 +27,7 @@ from slidemask.data.survey import Rules
 from slidemask.models.bundle import COARSE, Bundle, BundleInfo, read_info, save_bundle
 from slidemask.models.devices import choose_device
 from slidemask.models.segmenter import Segmenter
-from slidemask.recipes.card import write_card
+from slidemask.recipes.card import learned_of, network_of, write_card
 from slidemask.recipes.cascade import coarse_recipe, settle_cascade
 from slidemask.recipes.choosing import (
     Validation,
@@ -79,6 +79,8 @@ class Trained:
     """The training part's tiles."""
     chosen: str = ""
     """In words: by what, and what tiles would have chosen."""
+    told: tuple[str, ...] = ()
+    """In words: the network's size, what its tiles taught, and what was chosen."""
 
 
 def train(
@@ -149,8 +151,10 @@ def _train(
     if not progress.best_epoch:
         return Trained(run, progress, finished, task.training.source)
     _draw(run, task)
-    chosen = read_info(run / "bundle").provenance["selection"]["in_words"]
-    return Trained(run, progress, finished, task.training.source, chosen)
+    info = read_info(run / "bundle")
+    chosen = info.provenance["selection"]["in_words"]
+    told = (f"Network: {network_of(info)}.", *learned_of(info), chosen)
+    return Trained(run, progress, finished, task.training.source, chosen, told)
 
 
 def _claim(run: Path, recipe: Recipe, cases: Sequence[Case], *, overwrite: bool) -> None:
@@ -238,13 +242,7 @@ def _lay(recipe: Recipe, parts: Parts) -> _Laid:
     if training.rails is not None and training.rail_tiles:
         learned = learned_rails(parts["train"], rules, training.rails, training.rail_tiles)
         told["rails"] = learned.as_dict()
-        log.info("%s", learned)
-        if learned.jump:
-            log.warning(
-                "the entropies of %d px tiles spread much further than those of larger ones: they "
-                "may hold too little to be told apart; try a larger tiling.tile_px",
-                recipe.tiling.tile_px,
-            )
+        log.log(logging.WARNING if learned.jump else logging.INFO, "%s", learned)
     if training.balance:
         told["balance"] = [asdict(one) for one in training.balance]
     as_they_come = recipe.sampling.model_copy(update={"balance": "none", "tiles_per_class": None})

@@ -6,7 +6,7 @@ from typing import Literal
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, ValidationError, field_serializer, field_validator
+from pydantic import Field, ValidationError, field_serializer, field_validator, model_validator
 
 from slidemask.base.errors import SettingsError
 from slidemask.base.settings import Settings
@@ -26,7 +26,7 @@ class Filters(Settings):
     ----------
     tissue : TissueFilter, optional
         How tissue is found at low resolution, before any tile is read. TOML knows no None:
-        there `false` switches it off.
+        there `false` switches it off, as any other rule that may be None.
     min_tissue_share : float
         A tile is kept when more than nothing and at least this share of it is tissue.
     max_background_share : float, optional
@@ -66,9 +66,11 @@ class Filters(Settings):
     rails: Rails | Literal["learn"] | None = None
     entropy: Literal["grey", "rgb"] = "grey"
 
-    @field_validator("tissue", mode="before")
+    @field_validator("tissue", "max_background_share", "max_common_share", "min_std", mode="before")
     @classmethod
     def _false_is_none(cls, value: object) -> object:
+        if value is True:  # pydantic would read the number 1
+            raise ValueError("a rule is switched on by its settings, and off by false")
         return None if value is False else value
 
     @field_validator("rails", mode="before")
@@ -85,6 +87,15 @@ class Filters(Settings):
         if value is None or value == "learn" or isinstance(value, Rails):
             return value
         raise ValueError('rails are { low, high } in bits, "learn", or false for none')
+
+    @model_validator(mode="after")
+    def _in_order(self) -> "Filters":
+        if self.light < self.dark:
+            raise ValueError(
+                f"light = {self.light} is below dark = {self.dark}, so that every grey value would "
+                "be background: exchange them"
+            )
+        return self
 
     @field_serializer("tissue", "rails")
     def _none_is_false(
@@ -172,17 +183,6 @@ def judge_tiles(canvas: Canvas, filters: Filters) -> tuple[NDArray[np.bool_], ND
     lines = [_judged(one, other, filters) for one, other in zip(grey, rgb, strict=True)]
     kept = np.stack([np.broadcast_to(kept, (columns,)) for kept, _ in lines])
     return kept, np.stack([np.broadcast_to(bits, (columns,)) for _, bits in lines])
-
-
-def background_share(tile: Rgb, light: int = 235, dark: int = 15) -> float:
-    """Return the share of grey pixels (ITU-R BT.601 weights) above `light` or below `dark`."""
-    grey = _counts(cv2.cvtColor(tile, cv2.COLOR_RGB2GRAY))
-    return float(background_shares(grey, light, dark))
-
-
-def rgb_std(tile: Rgb) -> float:
-    """Return the standard deviation of all values of all three channels together."""
-    return float(_deviations(_counts(tile)))
 
 
 def _in_words(error: ValidationError) -> str:

@@ -101,56 +101,6 @@ def peak_shares(counts: NDArray[np.integer], values: int = 3) -> NDArray[np.floa
 
 
 @dataclass(frozen=True)
-class TileFigures:
-    """What the histograms of a grid's tiles say, each (rows, columns) float64.
-
-    Parameters
-    ----------
-    entropy : array
-        Bits.
-    background : array
-        Share of values that are nearly white or nearly black.
-    peaks : array
-        Share that the most frequent values hold together.
-    """
-
-    entropy: NDArray[np.float64]
-    background: NDArray[np.float64]
-    peaks: NDArray[np.float64]
-
-
-def tile_figures(
-    canvas: Canvas, *, pooled: bool = False, light: int = 235, dark: int = 15, values: int = 3
-) -> TileFigures:
-    """Measure all tiles of a canvas in one pass.
-
-    Parameters
-    ----------
-    canvas : Canvas
-    pooled : bool
-        Histograms of red, green and blue values together in place of grey ones.
-    light, dark : int
-        Values above and below are background.
-    values : int
-        How many of the most frequent values are added up.
-
-    Examples
-    --------
-    >>> from slidemask.tiles.canvas import canvas_of
-    >>> halves = np.zeros((8, 12, 3), np.uint8)
-    >>> halves[:, 6:] = 240
-    >>> tile_figures(canvas_of(halves, tile=8, stride=2)).entropy.round(3).tolist()
-    [[0.811, 1.0, 0.811]]
-    """
-    rows = [
-        (entropies(counts), background_shares(counts, light, dark), peak_shares(counts, values))
-        for counts in tile_counts(canvas, pooled=pooled)
-    ]
-    entropy, background, peaks = (np.stack(figure) for figure in zip(*rows, strict=True))
-    return TileFigures(entropy, background, peaks)
-
-
-@dataclass(frozen=True)
 class _Cuts:
     """Where the edges of a line of tiles cut it."""
 

@@ -1,7 +1,8 @@
 """Which epoch, threshold and cleaning: figures for the history, and the choice among them.
 
 Every figure's name says its level first ("tiles", "positive tiles", "whole slides"), then what it
-is, then of what it is the average. All are means over the foreground classes.
+is, then of what it is the average. All are means over the foreground classes but those that say
+"any class" before what they are: there all classes are one.
 
 Where `selection.min_recall` is given, what misses too much is never chosen, however good its
 figure, as long as there is anything else.
@@ -14,6 +15,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from slidemask.evaluate.anyclass import ANY_CLASS, merged
 from slidemask.evaluate.confusion import Confusion
 from slidemask.evaluate.histogram import Histogram
 from slidemask.post.clean import Post
@@ -33,8 +35,10 @@ Row = Mapping[str, float]
 """One epoch's figures."""
 
 
-def figures_of(counts: Sequence[Confusion]) -> dict[str, float]:
+def figures_of(counts: Sequence[Confusion], scope: str = "") -> dict[str, float]:
     """Return every figure in both averages, from each slide's counts.
+
+    Those of any class stand beside the means of classes where `scope` is "any class".
 
     A figure that is not defined is left out of its mean: Dice of a class that is in neither truth
     nor prediction, precision of what was never predicted. Where nothing is defined the mean is 0,
@@ -46,6 +50,9 @@ def figures_of(counts: Sequence[Confusion]) -> dict[str, float]:
         "<figure> pooled" from the counts of all slides, "<figure> slides" as the mean of each
         slide's own figure; both by class, then as the mean of the foreground classes.
     """
+    if scope == ANY_CLASS:
+        whole = figures_of([merged(count) for count in counts])
+        return figures_of(counts) | {f"{ANY_CLASS} {name}": whole[name] for name in whole}
     pooled = sum(counts[1:], start=counts[0])
     result: dict[str, float] = {}
     for figure in FIGURES:
@@ -88,7 +95,7 @@ def rank(value: float, recall: float, selection: Selection) -> tuple[bool, float
 def rank_of(row: Row, selection: Selection, level: str | None = None) -> tuple[bool, float, float]:
     """Return what is compared of an epoch: at the level that decides, unless said otherwise."""
     level = level or level_of(selection)
-    recall = row.get(f"{level} recall {selection.average}", math.nan)
+    recall = row.get(f"{level} {_name('recall', selection)}", math.nan)
     return rank(row.get(name_on(level, selection), math.nan), recall, selection)
 
 
@@ -114,10 +121,10 @@ def judge(histograms: Sequence[Histogram], selection: Selection, own: float) -> 
         threshold: [histogram.confusion_at(threshold) for histogram in histograms]
         for threshold in sorted({*selection.thresholds, own})
     }
-    figures = {threshold: figures_of(counts) for threshold, counts in at.items()}
+    figures = {threshold: figures_of(counts, selection.scope) for threshold, counts in at.items()}
     ways = nearest_first(selection.thresholds, own)
     best = ways[best_of([figures[threshold] for threshold in ways], selection)]
-    left_out = sum(bool(np.isnan(getattr(count, selection.figure)[1:]).all()) for count in at[best])
+    left_out = sum(_is_undefined(count, selection) for count in at[best])
     return {
         **{f"{WHOLE} {name}": value for name, value in figures[best].items()},
         THRESHOLD: best,
@@ -136,8 +143,8 @@ def deciding(selection: Selection) -> tuple[str, ...]:
     >>> deciding(Selection(figure="iou")), deciding(Selection(figure="iou", min_recall=0.9))
     (('iou slides',), ('iou slides', 'recall slides'))
     """
-    recall = () if selection.min_recall is None else (f"recall {selection.average}",)
-    return (f"{selection.figure} {selection.average}", *recall)
+    recall = () if selection.min_recall is None else (_name("recall", selection),)
+    return (_name(selection.figure, selection), *recall)
 
 
 def at_threshold(selection: Selection, threshold: float) -> str:
@@ -158,7 +165,7 @@ class Choice:
     Parameters
     ----------
     level, figure, average : str
-        By which the epoch was chosen.
+        By which the epoch was chosen; the figure as "any class iou" where all classes are one.
     epoch : int
     value : float
         The figure there, before cleaning.
@@ -229,12 +236,12 @@ def choice_of(history: Sequence[Row], selection: Selection, own: float) -> Choic
     asked = selection.min_recall
     choice = Choice(
         level_of(selection),
-        selection.figure,
+        _scoped(selection.figure, selection),
         selection.average,
         int(best["epoch"]),
         best[name],
         best.get(THRESHOLD, own),
-        None if asked is None else best[f"{level_of(selection)} recall {selection.average}"],
+        None if asked is None else best[f"{level_of(selection)} {_name('recall', selection)}"],
         asked,
     )
     level = next((level for level in (POSITIVES, TILES) if name_on(level, selection) in best), None)
@@ -252,7 +259,7 @@ def choice_of(history: Sequence[Row], selection: Selection, own: float) -> Choic
 
 def name_on(level: str, selection: Selection) -> str:
     """Return the name of the figure of `selection` on another level."""
-    return f"{level} {selection.figure} {selection.average}"
+    return f"{level} {_name(selection.figure, selection)}"
 
 
 def candidates(selection: Selection, own: Post) -> list[Post]:
@@ -290,9 +297,24 @@ def best_of(ways: Sequence[Row], selection: Selection) -> int:
     selection : Selection
         How they are compared.
     """
-    figure, recall = f"{selection.figure} {selection.average}", f"recall {selection.average}"
+    figure, recall = (_name(what, selection) for what in (selection.figure, "recall"))
     ranks = [rank(way[figure], way.get(recall, math.nan), selection) for way in ways]
     return ranks.index(max(ranks))
+
+
+def _name(figure: str, selection: Selection) -> str:
+    """Return the name of a figure in the scope and the average that decide, without its level."""
+    return f"{_scoped(figure, selection)} {selection.average}"
+
+
+def _scoped(figure: str, selection: Selection) -> str:
+    return f"{ANY_CLASS} {figure}" if selection.scope == ANY_CLASS else figure
+
+
+def _is_undefined(count: Confusion, selection: Selection) -> bool:
+    """Whether a slide has no figure of its own."""
+    count = merged(count) if selection.scope == ANY_CLASS else count
+    return bool(np.isnan(getattr(count, selection.figure)[1:]).all())
 
 
 def _on_recall(recall: float, asked: float) -> str:

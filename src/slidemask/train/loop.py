@@ -184,8 +184,9 @@ def _validate(fabric: Fabric, task: Task, epoch: int) -> dict[str, float]:
     """Return the epoch's figures on tiles and, where their turn has come, on whole slides."""
     began = time.perf_counter()
     on_tiles = validate(
-        task.segmenter, task.validation, task.names, fabric, threshold=task.threshold
-    )
+        task.segmenter, task.validation, task.names, fabric,
+        threshold=task.threshold, scope=task.selection.scope,
+    )  # fmt: skip
     figures = {f"{task.tiles} {name}": value for name, value in on_tiles.items()}
     seconds = {task.tiles: time.perf_counter() - began}
     every, last = task.selection.every_epochs, task.schedule.epochs

@@ -98,12 +98,16 @@ class Selection(Settings):
         as is usual in publications. Where tiles decide, the recipe's own threshold and
         post-processing stay.
     figure : {"dice", "iou", "mcc"}
-        What is compared, mean over foreground classes; "iou" is Jaccard's index.
+        What is compared; "iou" is Jaccard's index.
+    scope : {"mean of classes", "any class"}
+        Of what: the mean over foreground classes, or all of them taken for one, so that a pixel
+        of one class that was taken for another is right.
     average : {"slides", "pooled"}
         Mean of each slide's own figure, or one figure from pooled counts.
     min_recall : float, optional
-        Only epochs, thresholds and ways of cleaning whose recall (at the level and of the average
-        that decide) reaches this are compared; where none does, the highest recall decides.
+        Only epochs, thresholds and ways of cleaning whose recall (at the level, of the scope and
+        the average that decide) reaches this are compared; where none does, the highest recall
+        decides.
     thresholds : tuple of float
         Among which the threshold is chosen, at each epoch.
     min_areas_um2, fill_holes_um2 : tuple of float
@@ -118,6 +122,7 @@ class Selection(Settings):
 
     level: Literal["slides", "tiles", "positive tiles"] = "slides"
     figure: Literal["dice", "iou", "mcc"] = "dice"
+    scope: Literal["mean of classes", "any class"] = "mean of classes"
     average: Literal["slides", "pooled"] = "slides"
     min_recall: float | None = Field(default=None, ge=0, le=1)
     thresholds: tuple[Share, ...] = Field(

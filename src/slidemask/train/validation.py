@@ -20,6 +20,7 @@ def validate(
     fabric: Fabric,
     *,
     threshold: float = 0.5,
+    scope: str = "",
 ) -> dict[str, float]:
     """Score a network on tiles, in evaluation mode; it is left in that mode.
 
@@ -31,7 +32,8 @@ def validate(
     -------
     dict
         "<figure> pooled" from the counts of all tiles, "<figure> slides" as the mean of each
-        slide's own figure; both are means over the foreground classes.
+        slide's own figure; both are means over the foreground classes, or of any class beside
+        them where `scope` says so (`figures_of`).
     """
     segmenter.eval()
     counts: dict[str, Confusion] = {}
@@ -45,7 +47,7 @@ def validate(
             counts[slide] = counts[slide] + count if slide in counts else count
     if not counts:
         raise ValueError("there is no validation tile")
-    return figures_of(list(counts.values()))
+    return figures_of(list(counts.values()), scope)
 
 
 def classes_of(probabilities: Tensor, threshold: float = 0.5) -> Tensor:

@@ -122,7 +122,8 @@ def compose(stock: Stock, kind: str) -> Photo:
             view = _aimed(stock, kind, scene, size)
             poses = tuple(Pose(view.matrix @ at.matrix, at.bend) for at in scene.places)
             slides = _seen(scene, poses)
-            if _fair(slides, poses, scene, (size, settings.smallest_share)):
+            fair = _fair(slides, poses, scene, (size, settings.smallest_share))
+            if fair and (not _cuts(slides, size) or stock.rng.uniform() < settings.cut):
                 frame = _behind(path, size, stock)
                 return _taken(frame, scene, poses, (stock, kind, view, slides, path))
     raise SettingsError(
@@ -296,6 +297,11 @@ def _fair(
             return False
         seen_any = True
     return seen_any
+
+
+def _cuts(slides: tuple[Laid, ...], size: tuple[int, int]) -> bool:
+    frame = shapely.box(0, 0, *size)
+    return any(slide.outline.crosses(frame) or slide.outline.overlaps(frame) for slide in slides)
 
 
 def _hand(

@@ -55,6 +55,8 @@ class PhotoSettings(Settings):
         Of the camera, away from looking straight down.
     severity : float
         How much blur, noise, shadow and compression: 0 none, 1 as phones do, 2 worse.
+    cut : float
+        Share kept of the views in which the frame cuts a slide; people mostly avoid them.
     smallest_share : float
         Area of the smallest slide, as a share of the photo's.
     border_share : float
@@ -80,6 +82,7 @@ class PhotoSettings(Settings):
     hands: Share = 0.15
     largest_tilt_degrees: float = Field(default=38, ge=0, le=60)
     severity: float = Field(default=1.0, ge=0, le=3)
+    cut: Share = 0.4
     smallest_share: float = Field(default=0.008, gt=0, lt=0.2)
     border_share: float = Field(default=0.01, gt=0, lt=0.1)
     groups: int = Field(default=12, ge=1)

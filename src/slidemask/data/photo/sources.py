@@ -17,6 +17,7 @@ from slidemask.base.types import Rgb
 from slidemask.data.phantom.settings import PhantomSettings
 from slidemask.data.phantom.slide import PhantomSlide
 from slidemask.data.photo.restain import STAINS, restain
+from slidemask.data.photo.views import files_in
 from slidemask.geometry.box import Box
 from slidemask.io.array import ArraySlide
 from slidemask.io.open import open_slide
@@ -27,12 +28,14 @@ log = logging.getLogger(__name__)
 SUFFIXES = frozenset(
     f".{name}"
     for name in (
-        *("png", "jpg", "jpeg", "webp", "bmp", "tif", "tiff", "heic", "heif"),
+        *("png", "jpg", "jpeg", "webp", "bmp", "tif", "tiff"),
         *("svs", "ndpi", "mrxs", "scn"),
     )
 )
 PHANTOMS = 24
-_TRIES = 5
+_TRIES = 6
+_COARSEST, _WHOLE_SLIDE_PX = 6, 6000  # of a whole slide, parts up to this downsample
+_TISSUE_CONTRAST = 18  # grey levels; glass and pale smears stay below
 
 
 class Source(NamedTuple):
@@ -116,14 +119,9 @@ def find_sources(
 
 
 def picture_files(paths: Iterable[Path]) -> list[Path]:
-    """List the pictures under `paths` that can be opened and have colour, sorted."""
-    files: list[Path] = []
-    for path in paths:
-        if not path.exists():
-            raise SettingsError(f"{path} does not exist; name a picture or a folder of pictures.")
-        inside = sorted(path.rglob("*")) if path.is_dir() else [path]
-        files += [file for file in inside if file.suffix.lower() in SUFFIXES and not _labels(file)]
-    return [file for file in dict.fromkeys(files) if _readable(file)]
+    """List the slide pictures under `paths` that can be opened, sorted; no label images."""
+    files = files_in(paths, SUFFIXES)
+    return [file for file in files if not _labels(file) and _readable(file)]
 
 
 def deal(sources: Sequence[Source], groups: int) -> tuple[tuple[Source, ...], ...]:
@@ -186,22 +184,26 @@ def painted(number: int) -> Slide:
 
 
 def _cut(source: Source, shape: tuple[int, int], rng: np.random.Generator) -> Rgb:
-    """Read a part with tissue in it, the largest that fits or a smaller one."""
+    """Read a part with tissue in it, or the one with most of a few tries; the last is the whole."""
     slide = opened(source.path) if source.path else painted(source.phantom)
     height, width = shape
     largest = min(slide.size.width / width, slide.size.height / height)
-    pixels = np.empty((0, 0, 3), np.uint8)
+    most = min(1.0, _COARSEST / largest) if slide.size.width > _WHOLE_SLIDE_PX else 1.0
+    best, contrast = np.empty((0, 0, 3), np.uint8), -1.0
     for attempt in range(_TRIES):
-        most = min(1.0, 6 / max(largest, 1e-9)) if slide.size.width > 6000 else 1.0
-        downsample = largest * float(rng.uniform(0.45 * most, most) if attempt < 4 else 1.0)
+        share = rng.uniform(0.45 * most, most) if attempt < _TRIES - 1 else 1.0
+        downsample = largest * float(share)
         x = rng.uniform(0, max(0.0, slide.size.width - width * downsample))
         y = rng.uniform(0, max(0.0, slide.size.height - height * downsample))
         pixels = slide.read(Box(x, y, width * downsample, height * downsample), downsample)
-        if float(pixels[::4, ::4].std(axis=(0, 1)).max()) > 14:
+        found = float(pixels[::4, ::4].std(axis=(0, 1)).max())
+        if found > contrast:
+            best, contrast = pixels, found
+        if contrast > _TISSUE_CONTRAST:
             break
-    if pixels.shape[:2] != shape:
-        pixels = np.asarray(cv2.resize(pixels, (width, height)), np.uint8)
-    return pixels
+    if best.shape[:2] != shape:
+        best = np.asarray(cv2.resize(best, (width, height)), np.uint8)
+    return best
 
 
 def _source(path: Path, pattern: re.Pattern[str] | None) -> Source:

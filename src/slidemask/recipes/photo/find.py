@@ -111,7 +111,10 @@ def outlines_from(
     inside = probabilities[names.index(SLIDE)]
     if settings.method == "boxes":
         return Found(_in_reading_order(_boxes(inside, photo, settings)))
-    border = probabilities[names.index(BORDER)] if BORDER in names else np.zeros_like(inside)
+    inside = _unpadded(inside, settings.pad_px)
+    border = np.zeros_like(inside)
+    if BORDER in names:
+        border = _unpadded(probabilities[names.index(BORDER)], settings.pad_px)
     ids, count = separate(inside, border, settings)
     slide = inside + border
     kept, refused = list[Outline](), list[Refusal]()
@@ -124,6 +127,16 @@ def outlines_from(
         else:
             kept.append(outline)
     return Found(_in_reading_order(_without_doubles(kept)), tuple(refused))
+
+
+def _unpadded(plane: NDArray[np.float32], pad: int) -> NDArray[np.float32]:
+    """Return the part of a plane that is the photo, as `seen_by_network` padded it."""
+    if not pad:
+        return plane
+    rows, columns = plane.shape
+    size = (columns + 2 * pad, rows + 2 * pad)
+    padded = cv2.resize(plane, size, interpolation=cv2.INTER_LINEAR)
+    return np.asarray(padded[pad : pad + rows, pad : pad + columns], np.float32)
 
 
 def _outline(

@@ -1,8 +1,9 @@
 """One trained model, its maps made in several ways, each smoothed and shrunk by several amounts.
 
-The second table of Frank (rs-122564/v3, 2022): rails on and off, edges smoothed by discs of 50, 100
-and 150 px, shapes shrunk by 5 % and 10 %. The network runs once for each way to make the map; the
-probabilities are kept, and smoothing and shrinking are scored from them.
+The third table of Frank (rs-122564/v3, 2022): rails on and off, edges smoothed by kernels of 50,
+100 and 150 px (discs of that diameter), shapes shrunk by 5 % and 10 %. The network runs once for
+each way to make the map; the probabilities are kept, and smoothing and shrinking are scored from
+them.
 """
 
 import json

@@ -265,7 +265,9 @@ def _pixel_shares(source: TileSource) -> tuple[float, float, int]:
     tiles = draw(source.table, source.sampling, 1)
     positive = source.table.positive[tiles].astype(np.float64)
     unknown = source.table.unknown[tiles].astype(np.float64)
-    return float(positive.sum()), float((1 - positive - unknown).sum()), len(tiles)
+    known = 1 - unknown
+    foreground = float((known * positive).sum())
+    return foreground, float(known.sum()) - foreground, len(tiles)
 
 
 def _tile_mm2(source: TileSource) -> float | None:

@@ -7,8 +7,9 @@ from pathlib import Path
 from slidemask.base.errors import CohortError, SettingsError
 from slidemask.data.case import Case
 from slidemask.data.split import split_cases
+from slidemask.data.spread import Spread, marked
 from slidemask.recipes.recipe import Recipe, load_recipe
-from slidemask.recipes.study.rails import Rails, marked, measure_rails
+from slidemask.recipes.study.rails import measure_rails
 from slidemask.recipes.study.row import Row
 
 log = logging.getLogger(__name__)
@@ -52,7 +53,7 @@ def rows_of_sizes(
 
 def rails_of_sizes(
     recipe: Recipe, cases: Sequence[Case], sizes: Sequence[int], *, most: int
-) -> list[Rails]:
+) -> list[Spread]:
     """Measure the rails at each size, by size, and mark where their spread jumps.
 
     A size at which no tile holds enough of the object is left out with a warning.

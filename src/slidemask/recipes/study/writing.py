@@ -7,13 +7,14 @@ from typing import Any
 
 from slidemask.base.files import write_json, write_text
 from slidemask.base.record import machine, versions
+from slidemask.data.spread import Spread
 from slidemask.evaluate.evaluation import none_if_nan
 from slidemask.evaluate.figures import LABELS, POOLED, SLIDE, Figure
 from slidemask.recipes.study.charts import draw_levels, draw_quality_and_time
 from slidemask.recipes.study.comparison import Compared
 from slidemask.recipes.study.page import write_page
 from slidemask.recipes.study.pictures import draw_same_object
-from slidemask.recipes.study.rails import Rails, draw_rails
+from slidemask.recipes.study.rails import draw_rails
 from slidemask.recipes.study.row import Measured, require_test
 from slidemask.recipes.study.scores import COLUMNS, LEVELS, figure_of
 from slidemask.recipes.study.tables import as_csv, figure_table, flat, points_of
@@ -23,7 +24,7 @@ RAILS = "rails.png"
 
 
 def write_comparison(
-    out: Path, study: Compared, about: Mapping[str, str], rails: Sequence[Rails] = ()
+    out: Path, study: Compared, about: Mapping[str, str], rails: Sequence[Spread] = ()
 ) -> Path:
     """Write everything of a study into `out`; return its report.
 
@@ -33,7 +34,7 @@ def write_comparison(
     study : Compared
     about : mapping
         Title under "title", then what was studied, shown as it is.
-    rails : sequence of Rails
+    rails : sequence of Spread
         Of a study of tile sizes.
 
     Raises
@@ -54,7 +55,7 @@ def write_comparison(
     )
 
 
-def _told(rails: Sequence[Rails]) -> dict[str, list[dict[str, Any]]]:
+def _told(rails: Sequence[Spread]) -> dict[str, list[dict[str, Any]]]:
     return (
         {"rails": [asdict(one) | {"spread": one.spread, "inner": one.inner} for one in rails]}
         if rails

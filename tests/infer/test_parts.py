@@ -1,0 +1,91 @@
+"""A slide predicted in parts is bit by bit the slide predicted whole."""
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fakes import Darkness
+from slidemask.base.stages import Stages
+from slidemask.infer.blend import Blend
+from slidemask.infer.job import Job
+from slidemask.infer.predict import adopt_parts, predict, predict_part
+from slidemask.infer.prediction import Prediction
+from slidemask.io.array import ArraySlide
+from slidemask.tiles.grid import TileGrid
+from slidemask.tiles.select import TileSet
+
+
+class Placed(Darkness):
+    """Its answer depends on where in the tile a pixel is, so that blending shows."""
+
+    def predict(self, tiles: np.ndarray, precision: str = "auto") -> np.ndarray:
+        probs = super().predict(tiles, precision)
+        gland = probs[:, 1] * np.linspace(0.2, 1, tiles.shape[1], dtype=np.float32)[:, None]
+        return np.stack([1 - gland, gland], axis=1)
+
+
+def whole(prediction: Prediction) -> np.ndarray:
+    return np.concatenate([band for _, band in prediction.bands()], axis=1)
+
+
+def job_of(height: int, width: int, tile: int, stride: int, seed: int = 0) -> Job:
+    rng = np.random.default_rng(seed)
+    slide = ArraySlide("random", rng.integers(0, 256, (height, width, 3), np.uint8))
+    grid = TileGrid(slide.size, tile, stride)
+    kept = rng.random(grid.shape) < 0.8
+    return Job(slide, TileSet(grid, kept), Placed(), Blend(batch=2))  # type: ignore[arg-type]
+
+
+@given(height=st.integers(1, 120), tile=st.integers(8, 40), data=st.data(), seed=st.integers(0, 99))
+@settings(max_examples=30, deadline=None)
+def test_parts_are_the_whole(
+    tmp_path_factory: pytest.TempPathFactory,
+    height: int,
+    tile: int,
+    data: st.DataObject,
+    seed: int,
+) -> None:
+    job = job_of(height, 50, tile, data.draw(st.integers(max(1, tile // 3), tile)), seed)
+    count = job.tiles.grid.shape[0]
+    cuts = sorted({0, count, *data.draw(st.lists(st.integers(0, count), max_size=3))})
+    folder = tmp_path_factory.mktemp("work")
+    parts = [
+        predict_part(job, folder / str(first), Stages(), rows=range(first, last))
+        for first, last in itertools.pairwise(cuts)
+    ]
+    adopt_parts(job, folder / "joined", parts)
+    job.bundle.seen = 0  # type: ignore[attr-defined]
+    joined = predict(job, folder / "joined", Stages())
+    assert job.bundle.seen == 0  # type: ignore[attr-defined]
+    np.testing.assert_array_equal(whole(joined), whole(predict(job, folder / "alone", Stages())))
+
+
+def test_what_a_part_lacks_is_computed(tmp_path: Path) -> None:
+    job = job_of(200, 60, 32, 20)
+    first = predict_part(job, tmp_path / "0", Stages(), rows=range(4))
+    adopt_parts(job, tmp_path / "joined", [first])
+    joined = predict(job, tmp_path / "joined", Stages())
+    np.testing.assert_array_equal(whole(joined), whole(predict(job, tmp_path / "alone", Stages())))
+
+
+def test_a_part_goes_on_where_it_was_killed(tmp_path: Path) -> None:
+    class Dying(Placed):
+        def predict(self, tiles: np.ndarray, precision: str = "auto") -> np.ndarray:
+            if self.seen > 6:
+                raise RuntimeError
+            return super().predict(tiles, precision)
+
+    job = job_of(200, 60, 32, 20)
+    alone = predict_part(job, tmp_path / "alone", Stages(), rows=range(2, 8))
+    dying = Job(job.slide, job.tiles, Dying(), job.blend)  # type: ignore[arg-type]
+    with pytest.raises(RuntimeError):
+        predict_part(dying, tmp_path / "part", Stages(), rows=range(2, 8))
+    part = predict_part(job, tmp_path / "part", Stages(), rows=range(2, 8))
+    found, expected = (
+        np.concatenate([band for _, band in store.bands()], axis=1) for store in (part, alone)
+    )
+    np.testing.assert_array_equal(found, expected)

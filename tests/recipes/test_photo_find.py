@@ -1,0 +1,128 @@
+"""From a photo and what a network says of it to outlines in the photo's own pixels."""
+
+import cv2
+import numpy as np
+import pytest
+import shapely
+
+from drawnphotos import PHOTO, Knowing, bundle_info, draw_photo, ideal
+from fakes import GLAND
+from slidemask.base.errors import BundleError
+from slidemask.post.outlines import Outlines
+from slidemask.recipes.photo.find import find_outlines, outlines_from, seen_by_network
+
+WIDE = Outlines(longest_px=320)
+THESIS = Outlines(
+    method="boxes", longest_px=320, squash=True, pad_px=15, min_share=2500 / 409_600
+)  # half the size that was published
+
+
+def upright(x: float, y: float, right: float, bottom: float) -> np.ndarray:
+    return np.array([[x, y], [right, y], [right, bottom], [x, bottom]], np.float64)
+
+
+def iou(found: shapely.Polygon, ring: np.ndarray) -> float:
+    truth = shapely.Polygon(ring)
+    return found.intersection(truth).area / found.union(truth).area
+
+
+@pytest.mark.parametrize(("height", "width"), [(600, 800), (800, 600), (301, 777)])
+def test_slides_are_found_in_photos_of_any_shape(height: int, width: int) -> None:
+    ring = upright(0.2, 0.25, 0.7, 0.8) * (width, height) + np.array(
+        [[3, 9], [0, 0], [7, 2], [0, 5]]
+    )
+    photo = draw_photo([ring], height, width)
+    bundle = Knowing(bundle_info(WIDE), ideal([ring], photo, WIDE))
+    (found,) = find_outlines(photo, bundle)  # type: ignore[arg-type]  # a bundle as far as it matters
+    assert iou(found.polygon, ring) > 0.995
+    assert found.kind == "quadrilateral"
+    assert 0.85 < found.confidence <= 1
+
+
+def test_six_slides_come_in_reading_order() -> None:
+    rings = [upright(x, y + x / 20, x + 180, y + 150 + x / 20) for y in (40, 240, 420)
+             for x in (60, 400)]  # fmt: skip
+    photo = draw_photo(rings, 620, 640)
+    found = outlines_from(ideal(rings, photo, WIDE), photo, PHOTO.names, WIDE).outlines
+    assert len(found) == 6
+    for outline, ring in zip(found, rings, strict=True):
+        assert iou(outline.polygon, ring) > 0.98
+
+
+def test_slides_that_touch_are_two() -> None:
+    rings = [upright(100, 150, 400, 450), upright(400, 150, 700, 450)]
+    photo = draw_photo(rings, 600, 800)
+    found = outlines_from(ideal(rings, photo, WIDE), photo, PHOTO.names, WIDE).outlines
+    assert len(found) == 2
+    for outline, ring in zip(found, rings, strict=True):
+        assert iou(outline.polygon, ring) > 0.97
+
+
+def test_ragged_regions_such_as_text_are_refused_and_said() -> None:
+    photo = draw_photo([], 600, 800)
+    planes = np.zeros((3, 240, 320), np.float32)
+    for row in range(60, 180, 12):  # lines of words of different lengths, smeared into one
+        end = 120 + 17 * row % 140
+        planes[1, row : row + 13, 90:end] = 0.8
+    planes[0] = 1 - planes[1]
+    found = outlines_from(planes, photo, PHOTO.names, WIDE)
+    assert not found.outlines
+    (refused,) = found.refused
+    assert "too uncertain" in refused.reason or "four sides" in refused.reason
+
+
+def test_what_is_bent_too_far_is_refused_with_a_word() -> None:
+    t = np.linspace(0, 1, 60)[:, None]
+    top = np.concatenate([150 + 500 * t, 300 - 700 * t * (1 - t)], axis=1)
+    ring = np.concatenate([top, [[650, 480], [150, 480]]])
+    photo = draw_photo([ring], 600, 800)
+    planes = ideal([ring], photo, WIDE)
+    loose = WIDE.model_copy(update={"max_bend_share": 0.5})
+    (found,) = outlines_from(planes, photo, PHOTO.names, loose).outlines
+    assert found.kind == "curved"
+    assert iou(found.polygon, ring) > 0.98
+    refused = outlines_from(planes, photo, PHOTO.names, WIDE).refused
+    assert [one.reason.split("(")[0].strip() for one in refused] == ["too bent"]
+
+
+def test_a_network_without_a_border_class_will_do() -> None:
+    ring = upright(200, 150, 600, 450)
+    photo = draw_photo([ring], 600, 800)
+    planes = ideal([ring], photo, WIDE)
+    two = np.stack([planes[0], planes[1] + planes[2]])
+    (found,) = outlines_from(two, photo, ("background", "slide"), WIDE).outlines
+    assert iou(found.polygon, ring) > 0.995
+
+
+def test_the_published_way_gives_boxes_in_the_frame() -> None:
+    """Squashed, padded, boxed, and mapped back to the photo."""
+    ring = np.array([[300, 200], [900, 150], [1000, 500], [250, 520.0]])
+    photo = draw_photo([ring], 700, 1400)
+    seen = seen_by_network(photo, THESIS)
+    assert seen.shape == (320, 320, 3)
+    assert not seen[:10].any()
+    slide = np.asarray(np.abs(seen.astype(int) - (160, 70, 130)).sum(axis=2) < 150, np.float32)
+    slide[12:16, 300:304] = 1  # a speck
+    planes = np.stack([1 - slide, slide])
+    (found,) = outlines_from(planes, photo, ("background", "slide"), THESIS).outlines
+    assert found.kind == "box"
+    one_px = 1400 / (320 * 320 / 350)
+    np.testing.assert_allclose(found.corners, upright(250, 150, 1000, 520), atol=1.6 * one_px)
+
+
+def test_padding_is_taken_off_again() -> None:
+    ring = upright(200, 150, 600, 450)
+    photo = draw_photo([ring], 600, 800)
+    planes = np.pad(ideal([ring], photo, WIDE), ((0, 0), (20, 20), (20, 20)))
+    padded = np.stack([cv2.resize(p, (320, 240), interpolation=cv2.INTER_AREA) for p in planes])
+    chosen = WIDE.model_copy(update={"pad_px": 20, "refine": False})
+    (found,) = outlines_from(padded, photo, PHOTO.names, chosen).outlines
+    np.testing.assert_allclose(found.corners, ring, atol=1.5)
+
+
+@pytest.mark.parametrize(("chosen", "classes"), [(None, PHOTO), (WIDE, GLAND)])
+def test_other_bundles_are_refused(chosen: Outlines | None, classes: object) -> None:
+    info = bundle_info(chosen, classes)  # type: ignore[arg-type]  # a class map
+    bundle = Knowing(info, np.zeros((2, 240, 320), np.float32))
+    with pytest.raises(BundleError, match="is not for photos"):
+        find_outlines(np.zeros((600, 800, 3), np.uint8), bundle)  # type: ignore[arg-type]  # as above
