@@ -80,8 +80,8 @@ def run_published(photos: Sequence[Path], weights: str, out: Path) -> dict[str, 
         ]
     )  # fmt: skip
     out.mkdir(parents=True)
-    stages = ("read", "prepare", "network", "boxes", "save", "save lean")
-    seconds: dict[str, float] = {stage: 0.0 for stage in stages}
+    stages: tuple[str, ...] = ("read", "prepare", "network", "boxes", "save", "save lean")
+    seconds: dict[str, float] = dict.fromkeys(stages, 0.0)
     clock, count = _Clock(seconds), 0
     for number, path in enumerate(photos):
         frame = clock.time("read", lambda path=path: Image.open(path).convert("RGB"))

@@ -13,7 +13,7 @@ from typing import Protocol
 
 import pytest
 
-from journey import disc_cases
+from journey import disc_cases, save_dark_bundle
 from slidemask.base.errors import TrainingError
 from slidemask.data.cohort import read_cohort, write_cohort
 from slidemask.evaluate.figures import find
@@ -22,6 +22,8 @@ from slidemask.models.bundle import Bundle
 from slidemask.recipes.results import read_summary
 from slidemask.recipes.study import crossfold, row, sweep
 from slidemask.recipes.study.process import in_own_process
+from slidemask.tiles.filters import Filters
+from slidemask.tiles.rails import Rails
 
 RECIPE = """
 name = "discs"
@@ -199,6 +201,13 @@ def test_maps_of_one_model_are_scored_and_the_best_is_said(
     ]
     assert float(lines[1]["pooled, recall"]) < float(lines[0]["pooled, recall"]) == 1
     assert slidemask("study", "maps", *given, "--rails", "on").code == 2
+    sifting = save_dark_bundle(
+        tmp_path / "sifting", tile=32, filters=Filters(tissue=None, rails=Rails(low=0, high=8))
+    )
+    on = ["study", "maps", sifting, *given[1:], "--rails", "on", "--set"]
+    done = slidemask(*on, "filters.rails=false")
+    assert done.code == 2
+    assert "has no entropy rails" in done.err
     done = slidemask("study", "maps", *given, "--set", "post.treshold=1")
     assert done.code == 2
     assert "did you mean 'threshold'" in done.err

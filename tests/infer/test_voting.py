@@ -216,7 +216,7 @@ def test_a_pooling_head_takes_other_tiles_and_a_dense_one_says_that_it_does_not(
     dense = Job(slide, tiles, bundle_of("dense"), Blend())
     for blend in (dense.blend, views):
         with pytest.raises(SettingsError, match=r"40 px.*takes 24 px.*tiling.tile_px"):
-            predict(replace(dense, blend=blend), tmp_path / "dense", Stages())
+            predict(replace(dense, blend=blend), tmp_path / blend.augmentation, Stages())
 
 
 def test_a_share_of_pixels_is_not_for_a_network_that_votes(tmp_path: Path) -> None:

@@ -94,12 +94,17 @@ def test_wrong_keys_and_values_are_named(path: Path, change: str, words: str) ->
         (["model.head=pool", "whole.tile_px=21"], r"22 or more"),
         (["classes.classes=[{name = 'a'}, {name = 'b'}]"], r"softmax"),
         (["model.dropouts=[0, 0, 1]"], r"dropouts must lie in 0\.\.1"),
+        (["model.min_share=0.3"], r"min_positive_share = 0\.5 on.*min_share = 0\.3 on.*both equal"),
+        (["model.min_share=0.3", "model.refine=8", "model.head=pool"], None),
     ],
 )
 def test_a_tile_classifier_is_refused_what_it_cannot_do(
     path: Path, changes: list[str], words: str | None
 ) -> None:
-    model = ["model={architecture = 'tile', filters = [4, 6, 6], activation = 'sigmoid'}"]
+    model = [
+        "model={architecture = 'tile', filters = [4, 6, 6], activation = 'sigmoid'}",
+        "sampling.min_positive_share=0.5",
+    ]
     if words is None:
         assert load_recipe(path, model + changes).model.architecture == "tile"
         return

@@ -174,10 +174,10 @@ def _numbers(bundle: Bundle, precision: Precision) -> Precision:
 
 
 def _cores() -> int:
-    """Return how many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    """Return how many cores this process may use; OMP_NUM_THREADS binds it as it binds PyTorch."""
+    there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    told = os.environ.get("OMP_NUM_THREADS", "")
+    return max(1, min(there or 1, int(told) if told.isdigit() else there or 1))
 
 
 def _kept(bundle: Bundle, kind: str, name: str, write: Callable[[Bundle, Path], None]) -> Path:

@@ -34,7 +34,7 @@ class TileNetSpec(Settings):
         size does not depend on the tile's.
     momentum : float
         Of the batch normalisation: what each batch adds to the moving statistics. Keras's .01
-        lags some hundred steps behind; short trainings want more.
+        lags about 100 steps behind; short trainings want more.
     activation : {"sigmoid", "softmax"}
         One output, for a single class; or one for each class and the background.
     mean, std : (red, green, blue)

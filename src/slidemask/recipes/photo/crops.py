@@ -15,7 +15,7 @@ import numpy as np
 import shapely
 
 from slidemask.base.classes import ClassInfo, ClassMap, Colour
-from slidemask.base.errors import OutputError, SlidemaskError
+from slidemask.base.errors import OutputError, SettingsError, SlidemaskError
 from slidemask.base.files import output_folder, sha256, write_json, written_whole
 from slidemask.base.record import versions
 from slidemask.base.settings import digest
@@ -121,7 +121,11 @@ def changed_settings(bundle: Bundle, changes: Sequence[str] = ()) -> Outlines:
     """Return how a bundle finds slides, after "photo.key=value" changes."""
     table: dict[str, Any] = {"photo": photo_settings(bundle).model_dump()}
     for change in changes:
-        apply_change(table, change if change.startswith("photo.") else f"photo.{change}")
+        if not change.startswith("photo."):
+            raise SettingsError(
+                f"--set {change!r}: of a search for slides, photo.KEY=VALUE is set."
+            )
+        apply_change(table, change)
     return checked(Outlines, table["photo"], "these photo settings")
 
 
@@ -213,12 +217,10 @@ def _cut(job: _Job) -> str:
 
 def _is_finished(job: _Job) -> bool:
     """Whether this very job is done; clears the way where it may be overwritten."""
+    _require_ours(job.folder)
     if not (job.folder / RESULT).exists():
-        if job.folder.exists() and any(job.folder.iterdir()) and not job.options.overwrite:
-            _only_ours(job.folder)
         return False
     if job.options.overwrite:
-        read_result(job.folder)  # only what is ours is removed
         shutil.rmtree(job.folder)
         return False
     if read_result(job.folder)["job"] != job.identity:
@@ -229,15 +231,18 @@ def _is_finished(job: _Job) -> bool:
     return True
 
 
-def _only_ours(folder: Path) -> None:
-    """Refuse a folder with files that a stopped search would not have left."""
-    ours = ("slide-", "overlay.png", "outlines.", ".slide-", ".overlay.png", ".outlines.")
-    strange = [path.name for path in sorted(folder.iterdir()) if not path.name.startswith(ours)]
-    if strange:
-        raise OutputError(
-            f"{folder} is there and holds {strange[0]}, which no search for slides has written. "
-            "Choose another --out, or pass --overwrite to write beside it."
-        )
+def _require_ours(folder: Path) -> None:
+    """Refuse a folder with files that no search has written; remove what a killed one began."""
+    if not folder.is_dir():
+        return
+    for begun in folder.glob(".*.part*"):
+        begun.unlink()
+    for path in sorted(folder.iterdir()):
+        if not path.name.startswith((".", "slide-", "overlay.png", "outlines.")):
+            raise OutputError(
+                f"{folder} holds {path.name}, which no search for slides has written. "
+                "Move it elsewhere, or choose another --out."
+            )
 
 
 def _told(outline: Outline) -> dict[str, Any]:

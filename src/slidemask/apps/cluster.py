@@ -1,0 +1,231 @@
+"""The main job on several machines: Ray hands out slides, and parts of huge ones.
+
+Every task runs the code of a single machine against the same folders on shared storage: bands,
+journal and locks decide what is done, so a task whose worker died is simply given to another one,
+which goes on where it stopped. Nothing but names and settings travels.
+"""
+
+import logging
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from slidemask.base.errors import SettingsError, SlidemaskError
+from slidemask.base.files import output_folder
+
+if TYPE_CHECKING:
+    from slidemask.data.case import Case
+    from slidemask.recipes.segment import Model, Options, Outcome
+
+HUGE = 4000
+"""A slide of more tiles than this is cut into parts of about so many."""
+RETRIES = 3
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where tasks run.
+
+    Parameters
+    ----------
+    address : str
+        "local" starts Ray on this machine's cores; "auto" or host:port joins a running cluster.
+    cpus : int
+        Cores of a task.
+    device : str
+        With "cuda" each task has a GPU of its own.
+    huge : int
+        Tiles above which a slide is cut into parts.
+    """
+
+    address: str = "local"
+    cpus: int = 1
+    device: str = "auto"
+    huge: int = HUGE
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What travels to a worker."""
+
+    case: "Case"
+    models: tuple[str, ...]
+    folder: Path
+    options: "Options"
+    device: str
+
+
+def segment_on_cluster(
+    cases: "Sequence[Case]",
+    models: Sequence[str],
+    out: Path,
+    options: "Options",
+    place: Place,
+) -> "Iterator[Outcome]":
+    """Segment slides as `recipes.segment.segment` does, on a cluster.
+
+    Slides, models and `out` must lie where every machine finds them under the same path.
+
+    Yields
+    ------
+    Outcome
+        As slides end, in no order. A slide whose worker died `RETRIES` times is a failure.
+
+    Raises
+    ------
+    SettingsError
+        If Ray is not installed, or no cluster answers.
+    SlidemaskError
+        If nothing can begin.
+    """
+    from slidemask.recipes.segment import result_folders
+
+    folders = result_folders([case.slide for case in cases], output_folder(out))
+    absolute = tuple(str(Path(name).resolve()) if Path(name).exists() else name for name in models)
+    _models(absolute, place.device, options.changes)  # wrong settings are told before any task
+    tasks = [
+        _Task(_absolute(case), absolute, folder.resolve(), options, place.device)
+        for case, folder in zip(cases, folders, strict=True)
+    ]
+    yield from _run(tasks, place)
+
+
+def _run(tasks: Sequence[_Task], place: Place) -> "Iterator[Outcome]":
+    ray = _started(place)
+    try:
+        needs: dict[str, Any] = {"num_cpus": place.cpus, "max_retries": RETRIES}
+        if place.device.startswith("cuda"):
+            needs["num_gpus"] = 1
+        plan, part, whole = (ray.remote(**needs)(task) for task in (_plan, _part, _whole))
+        plans = {plan.remote(task, place.huge): task for task in tasks}
+        slides: dict[Any, _Task] = {}
+        while plans or slides:
+            (done, *_), _ = ray.wait([*plans, *slides])
+            if done in plans:
+                task = plans.pop(done)
+                ranges = _answer(ray, done, [])
+                parts = [part.remote(task, first, last) for first, last in ranges]
+                slides[whole.remote(task, ranges, *parts)] = task
+                continue
+            yield _answer(ray, done, slides.pop(done))
+    finally:
+        if place.address == "local":
+            ray.shutdown()
+
+
+def _answer(ray: Any, done: Any, otherwise: Any) -> Any:  # noqa: ANN401 - Ray has no types
+    """Return a task's answer; of a slide whose workers all died, the failure."""
+    try:
+        return ray.get(done)
+    except ray.exceptions.RayError as error:
+        if not isinstance(otherwise, _Task):
+            return otherwise
+        from slidemask.recipes.segment import Outcome
+
+        first = str(error).strip().splitlines()[0]
+        note = f"its workers died {RETRIES + 1} times ({type(error).__name__}: {first})"
+        return Outcome(otherwise.case.slide, otherwise.folder, "failed", note)
+
+
+def _started(place: Place) -> Any:  # noqa: ANN401
+    """Return Ray, connected."""
+    # No reports of use over the network.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    try:
+        import ray
+    except ImportError as error:
+        raise SettingsError(
+            "--cluster needs Ray: pip install 'slidemask[cluster]', on every machine."
+        ) from error
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    try:
+        if place.address == "local":
+            ray.init(include_dashboard=False, **quiet)
+        else:
+            ray.init(address=place.address, **quiet)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise SettingsError(
+            f"No Ray cluster answers at {place.address!r} ({error}). Start one with "
+            "`ray start --head`, or use --cluster local."
+        ) from error
+    return ray
+
+
+def _plan(task: _Task, huge: int) -> list[tuple[int, int]]:
+    """Return ranges of tile rows with about `huge` tiles each; none where one task is enough."""
+    from slidemask.recipes.oneslide import Ready, prepare
+
+    try:
+        ready = prepare(_asked(task))
+    except (SlidemaskError, OSError):
+        return []  # the slide's own task will say it
+    if not isinstance(ready, Ready):
+        return []
+    with ready.resources:
+        models = ready.asked.models
+        if ready.tiles is None or len(models) > 1 or models[0].bundle.info.model.votes:
+            return []
+        return ranges_of(ready.tiles[0].kept.sum(axis=1), huge)
+
+
+def ranges_of(tiles_of_rows: "np.ndarray", huge: int) -> list[tuple[int, int]]:
+    """Cut rows into ranges of about equally many tiles, at most about `huge` each.
+
+    >>> ranges_of(np.array([4, 4, 4, 4, 0, 8]), 8)
+    [(0, 2), (2, 4), (4, 6)]
+    >>> ranges_of(np.array([4, 4]), 8)
+    []
+    """
+    total = int(tiles_of_rows.sum())
+    count = -(-total // huge)
+    if count < 2:
+        return []
+    before = np.cumsum(tiles_of_rows)
+    cuts = [int(np.searchsorted(before, total * k / count)) + 1 for k in range(1, count)]
+    return list(pairwise(sorted({0, *cuts, len(tiles_of_rows)})))
+
+
+def _part(task: _Task, first: int, last: int) -> bool:
+    """Predict some rows of a slide; whether it went well is for the slide's own task to see."""
+    from slidemask.recipes.oneslide import predict_rows
+
+    return predict_rows(_asked(task), range(first, last))
+
+
+def _whole(task: _Task, ranges: list[tuple[int, int]], *_parts: bool) -> "Outcome":
+    """Do a slide: what its parts have done is taken up."""
+    from slidemask.recipes.oneslide import alone
+
+    return alone(_asked(task), [range(first, last) for first, last in ranges])
+
+
+def _asked(task: _Task) -> Any:  # noqa: ANN401
+    from slidemask.recipes.asked import Asked
+
+    models = _models(task.models, task.device, task.options.changes)
+    return Asked(
+        task.case, models, task.folder, task.options, threading.Event(), lambda _outcome: None
+    )
+
+
+@cache
+def _models(names: tuple[str, ...], device: str, changes: tuple[str, ...]) -> "tuple[Model, ...]":
+    """Load the models once a process."""
+    from slidemask.models.bundle import Bundle
+    from slidemask.recipes.segment import Model
+
+    return tuple(Model.of(Bundle.load(name, device), changes) for name in names)
+
+
+def _absolute(case: "Case") -> "Case":
+    from dataclasses import replace
+
+    return replace(case, slide=case.slide.resolve())

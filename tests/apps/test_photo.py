@@ -1,0 +1,160 @@
+"""`slidemask photo`: a folder for each picture, failures beside results, nothing lost silently."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from drawnphotos import draw_photo
+from journey import save_dark_bundle
+from slidemask.base.classes import ClassInfo, ClassMap
+from slidemask.io.geojson import read_geojson
+from slidemask.models.bundle import Bundle, save_bundle
+from slidemask.post.outlines import Outlines
+from slidemask.recipes.recipe import load_recipe
+from slidemask.recipes.segment import use_of
+
+Command = Callable[..., "tuple[int, str, str]"]
+RING = np.array([[90, 60], [310, 50], [320, 220], [80, 230.0]])
+
+
+@pytest.fixture(scope="session")
+def finder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle that takes for a slide what is dark."""
+    folder = tmp_path_factory.mktemp("finder")
+    dark = Bundle.load(save_dark_bundle(folder / "dark"), "cpu")
+    use = {"photo": Outlines(longest_px=200, min_confidence=0.5).model_dump(mode="json")}
+    classes = ClassMap(classes=(ClassInfo(name="slide"),))
+    info = dark.info.model_copy(update={"classes": classes, "use": use, "name": "finder"})
+    save_bundle(folder / "finder", info, dark.segmenter, card="# finder", scores={})
+    return folder / "finder"
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """One photo twice, as it is and as a turned camera stores it; a damaged one; none."""
+    monkeypatch.chdir(tmp_path)
+    photo = draw_photo([RING], 300, 400, seed=2)
+    Image.fromarray(photo).save("straight.png")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(np.ascontiguousarray(np.rot90(photo))).save("turned.jpg", quality=95, exif=exif)
+    Path("cut.jpg").write_bytes(Path("turned.jpg").read_bytes()[:9000])
+    Image.fromarray(np.full((300, 400, 3), 220, np.uint8)).save("empty.png")
+    return tmp_path
+
+
+@pytest.mark.usefixtures("here")
+def test_slides_are_cut_out_of_photos(slidemask: Command, finder: Path) -> None:
+    code, out, err = slidemask(
+        "photo", "straight.png", "turned.jpg", "empty.png", "-m", finder, "-o", "out"
+    )
+    assert (code, err) == (0, "")
+    assert "straight.png: 1 slide (confidence 0." in out
+    assert "empty.png: 0 slides" in out
+    for name, near_px in (("straight", 0.3), ("turned", 0.5)):
+        folder = Path("out") / name
+        names = {path.name for path in folder.iterdir()}
+        assert names == {"slide-1.png", "overlay.png", "outlines.json", "outlines.geojson"}
+        told = json.loads((folder / "outlines.json").read_text(encoding="utf-8"))
+        assert (told["photo"]["width"], told["photo"]["height"]) == (400, 300)
+        (slide,) = told["outlines"]
+        np.testing.assert_allclose(slide["corners"], RING, atol=near_px)
+        crop = np.asarray(Image.open(folder / "slide-1.png"))
+        assert [crop.shape[1], crop.shape[0]] == slide["size"]
+        assert 235 <= crop.shape[1] <= 250
+        assert np.abs(np.median(crop, axis=(0, 1)) - (160, 70, 130)).max() < 12  # RGB, no BGR
+        (polygon,) = read_geojson(folder / "outlines.geojson").polygons
+        assert polygon.area == pytest.approx(cv2.contourArea(RING.astype(np.float32)), rel=0.01)
+    assert {path.name for path in Path("out/empty").iterdir()} == {
+        "overlay.png", "outlines.json", "outlines.geojson",
+    }  # fmt: skip
+
+
+@pytest.mark.usefixtures("here")
+def test_a_photo_that_fails_does_not_stop_the_rest(slidemask: Command, finder: Path) -> None:
+    code, out, err = slidemask(
+        "photo", "cut.jpg", "no_such.heic", "straight.png", "-m", finder, "-o", "out"
+    )
+    assert code == 1
+    assert "straight.png: 1 slide" in out
+    assert "2 of 3 photos failed" in err
+    assert "cut.jpg is damaged or cut off" in err
+    assert "no_such.heic does not exist" in err
+    assert "Traceback" not in err
+    assert not Path("out/cut").exists()
+
+
+@pytest.mark.usefixtures("here")
+def test_results_are_kept_unless_they_may_be_replaced(slidemask: Command, finder: Path) -> None:
+    line = ("photo", "straight.png", "-m", finder, "-o", "out")
+    assert slidemask(*line)[0] == 0
+    first = Path("out/straight/outlines.json").stat().st_mtime_ns
+    code, out, _ = slidemask(*line)
+    assert (code, Path("out/straight/outlines.json").stat().st_mtime_ns) == (0, first)
+    assert "was done before" in out
+    other = (*line, "--no-rectify", "--set", "photo.min_confidence=0.4")
+    code, _, err = slidemask(*other)
+    assert code == 1
+    assert "--overwrite" in err
+    Path("out/straight/mine.txt").write_text("my notes")
+    code, _, err = slidemask(*other, "--overwrite")
+    assert code == 1
+    assert "mine.txt" in err
+    assert Path("out/straight/slide-1.png").exists()
+    Path("out/straight/mine.txt").unlink()
+    assert slidemask(*other, "--overwrite")[0] == 0
+    assert not Path("out/straight/slide-1.png").exists()
+    told = json.loads(Path("out/straight/outlines.json").read_text(encoding="utf-8"))
+    assert told["settings"]["min_confidence"] == 0.4
+    assert "file" not in told["outlines"][0]
+
+
+@pytest.mark.usefixtures("here")
+def test_json_is_all_that_is_printed(slidemask: Command, finder: Path) -> None:
+    code, out, _ = slidemask(
+        "photo", "straight.png", "cut.jpg", "-m", finder, "-o", "out", "--json"
+    )
+    first, second = json.loads(out)["photos"]
+    assert code == 1
+    assert first["outlines"][0]["kind"] == "quadrilateral"
+    assert "damaged" in second["error"]
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("photo", "IMG"),
+        ("photo straight.png -m DARK -o out", "is not for photos"),
+        ("photo straight.png -m none -o out", "does not exist"),
+        ("photo straight.png straight.png -m MODEL -o out", "given twice"),
+        ("photo straight.png -m MODEL -o empty.png", "cannot be written to"),
+        ("photo straight.png -m MODEL -o out --set photo.treshold=1", "did you mean 'threshold'"),
+        ("photo straight.png -m MODEL -o out --set post.threshold=1", "photo."),
+        ("photo straight.png -m MODEL -o out --device tpu", "'tpu' is not there"),
+    ],
+)
+def test_wrong_use_is_said(slidemask: Command, finder: Path, line: str, words: str) -> None:
+    models = {"MODEL": finder, "DARK": finder.parent / "dark"}
+    code, out, err = slidemask(*[models.get(word, word) for word in line.split()])
+    assert code == 2, out + err
+    assert words in err
+    assert "Traceback" not in err
+
+
+def test_a_photo_bundle_can_be_used_like_any_other(finder: Path) -> None:
+    assert use_of(Bundle.load(finder, "cpu")).post.threshold == 0.5
+
+
+@pytest.mark.parametrize("name", ["photo/better", "photo/published"])
+def test_the_recipes_say_how_slides_are_found(name: str) -> None:
+    chosen = load_recipe(name).photo
+    assert chosen is not None
+    assert (chosen.method, chosen.squash) == (
+        ("boxes", True) if name.endswith("published") else ("outline", False)
+    )
