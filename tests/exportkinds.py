@@ -26,5 +26,6 @@ KINDS: dict[str, dict[str, Any]] = {
         ),
         "tile": 40,
     },
+    "fcn": {"spec": ModelSpec(architecture="fcn", encoder="resnet18"), "tile": 40},
     "context": {"spec": ModelSpec(width=4, depth=2), "tile": 40, "context": 4.0},
 }

@@ -19,13 +19,14 @@ import slidemask.recipes.reporting, slidemask.recipes.segment
 from slidemask.apps.cli import main
 from slidemask.models.bundle import Bundle
 
-slowness, told = float(sys.argv[1]), Bundle.predict
+told = Bundle.predict
 
-def slowly(self, *tiles):
-    time.sleep(slowness)
-    return told(self, *tiles)
+def run(arguments, said, slowness_s):
+    def slowly(self, *tiles):
+        time.sleep(slowness_s)
+        return told(self, *tiles)
 
-def run(arguments, said):
+    Bundle.predict = slowly
     said = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(said, 1), os.dup2(said, 2)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have had it ignored
@@ -36,7 +37,6 @@ def run(arguments, said):
         return end.code or 0
     return 0
 
-Bundle.predict = slowly
 for line in sys.stdin:
     pid = os.fork()
     if not pid:
@@ -56,23 +56,35 @@ class Server:
 
     Parameters
     ----------
-    said : Path
+    folder : Path
         Where their output goes.
-    slowness_s : float
-        How long each forward pass takes at least.
     """
 
-    def __init__(self, said: Path, slowness_s: float = 0.0) -> None:
-        self.said = said
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._number = folder, 0
         self._process = subprocess.Popen(
-            [sys.executable, "-c", SERVER, str(slowness_s)],
+            [sys.executable, "-c", SERVER],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
 
-    def start(self, *arguments: object) -> int:
-        """Start a command; return the child's process number."""
+    @property
+    def said(self) -> str:
+        """What the last command said."""
+        return self._file.read_text()
+
+    @property
+    def _file(self) -> Path:
+        return self._folder / f"said-{self._number}.txt"
+
+    def start(self, *arguments: object, slowness_s: float = 0.005) -> int:
+        """Start a command whose forward passes take at least so long; return its process."""
         assert self._process.stdin is not None
-        line = {"arguments": [str(one) for one in arguments], "said": str(self.said)}
+        self._number += 1
+        line = {
+            "arguments": [str(one) for one in arguments],
+            "said": str(self._file),
+            "slowness_s": slowness_s,
+        }
         self._process.stdin.write(json.dumps(line) + "\n")
         self._process.stdin.flush()
         return self._answer()
@@ -105,5 +117,5 @@ class Server:
     def _answer(self) -> int:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
-        assert line, f"the server died; see {self.said}"
+        assert line, f"the server died; see {self._file}"
         return int(line)

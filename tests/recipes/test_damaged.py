@@ -9,6 +9,7 @@ import tifffile
 
 from journey import discs, save_dark_bundle, write_slide
 from slidemask.data.case import Case
+from slidemask.evaluate.confusion import Confusion
 from slidemask.geometry.box import Box
 from slidemask.io.geojson import read_geojson
 from slidemask.io.maskfile import open_mask
@@ -92,6 +93,11 @@ def test_with_keep_going_only_the_tile_is_unknown(
     regions = read_geojson(outcome.folder / "polygons.geojson")
     drawn = regions.rasterise(Box(0, 0, 700, 640), 1.0, {"gland": 1})
     np.testing.assert_array_equal(drawn, np.where(unknown, 0, found))
+
+    truth = (expected == 1).astype(np.uint8)
+    scored = Confusion.of(truth, found, 2)  # what could not be read is not held against it
+    assert scored.total == np.count_nonzero(~unknown)
+    assert scored.dice.tolist() == [1, 1]
 
     again = go(slides[1], bundle, tmp_path / "damaged")
     assert (again.state, again.message) == ("there", outcome.message)

@@ -264,7 +264,7 @@ def test_folds_have_mean_spread_and_all_models_together(tmp_path: Path) -> None:
     assert lines["mean"]["test"]["iou"] == pytest.approx(sum(ious[:2]) / 2)
     spread = math.dist(ious[:1], ious[1:2]) / math.sqrt(2)
     assert lines["standard deviation"]["validation"]["iou"] == pytest.approx(spread)
-    assert lines[POOLED_MODELS] == {"test": {**lines[POOLED_MODELS]["test"]}}
+    assert list(lines[POOLED_MODELS]) == ["test"], "all models have seen the validation slides"
     assert lines[POOLED_MODELS]["test"]["iou"] == pytest.approx(ious[2])
     assert lines["mean"]["test"]["slide label accuracy"] == 0.5
     first = next(iter(lines_of(done)))

@@ -30,11 +30,11 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_dark_bundle(tmp_path_factory.mktemp("model") / "dark")
 
 
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     if not hasattr(os, "fork"):
         pytest.skip("processes are forked here")
-    with Server(tmp_path / "said.txt", slowness_s=0.005) as server:
+    with Server(tmp_path_factory.mktemp("said")) as server:
         yield server
 
 
@@ -70,7 +70,7 @@ def test_killed_at_twenty_moments_it_ends_with_the_bytes_of_an_undisturbed_run(
         time.sleep(rng.uniform(0.05, 0.7) * lasts)
         server.kill(child)
         code = server.end()
-        assert code in {0, -9}, server.said.read_text()
+        assert code in {0, -9}, server.said
         killed += code == -9
         assert_whole_or_absent(folder, whole)
         half_done += (folder / ".work" / "journal.jsonl").exists()
@@ -115,28 +115,25 @@ def wait_for_bands(out: Path, name: str, child: int) -> None:
 
 
 def test_two_processes_share_the_slides_and_the_dead_hold_nothing(
-    model: Path, tmp_path: Path
+    server: Server, model: Path, tmp_path: Path
 ) -> None:
-    if not hasattr(os, "fork"):
-        pytest.skip("processes are forked here")
     slides = [write_slide(tmp_path / f"{n}.tif", discs(200, 130, seed=n)[0]) for n in range(2)]
     assert go(slides, model, tmp_path / "whole") == [("done", "")] * 2
     out = tmp_path / "out"
     command = ["segment", *slides, "-m", model, "--device", "cpu", "--out"]
-    with Server(tmp_path / "said.txt", slowness_s=0.15) as slow:
-        for kill in (True, False):
-            child = slow.start(*command, out)
-            wait_for_bands(out, "0", child)
-            if kill:
-                slow.kill(child)
-                assert slow.end() == -9
-                continue
-            here = go(slides, model, out)
-            assert here[0][0] == "elsewhere"
-            assert f"process {child} on " in here[0][1]
-            assert here[1] == ("done", "")
-            assert slow.end() == 0, slow.said.read_text()
-    said = slow.said.read_text()
+    for kill in (True, False):
+        child = server.start(*command, out, slowness_s=0.15)
+        wait_for_bands(out, "0", child)
+        if kill:
+            server.kill(child)
+            assert server.end() == -9
+            continue
+        here = go(slides, model, out)
+        assert here[0][0] == "elsewhere"
+        assert f"process {child} on " in here[0][1]
+        assert here[1] == ("done", "")
+        assert server.end() == 0, server.said
+    said = server.said
     assert "0.tif: done" in said
     assert "1.tif: was done before" in said or "1.tif: is being done elsewhere" in said
     for name in "01":
@@ -198,21 +195,21 @@ def test_a_full_disk_is_named_and_leaves_nothing_half_written(
     assert_finished(folder, tmp_path / "whole" / "0")
 
 
-def test_ctrl_c_leaves_nothing_half_written_and_holds_nothing(model: Path, tmp_path: Path) -> None:
-    if not hasattr(os, "fork"):
-        pytest.skip("processes are forked here")
+def test_ctrl_c_leaves_nothing_half_written_and_holds_nothing(
+    server: Server, model: Path, tmp_path: Path
+) -> None:
     slides = [write_slide(tmp_path / f"{n}.tif", discs(140, 130, seed=n)[0]) for n in range(2)]
     go(slides, model, tmp_path / "whole")
     out = tmp_path / "out"
-    with Server(tmp_path / "said.txt", slowness_s=0.1) as server:
-        for name in "01":  # at the second, the first may still be being written
-            child = server.start("segment", *slides, "-m", model, "--device", "cpu", "--out", out)
-            wait_for_bands(out, name, child)
-            os.kill(child, signal.SIGINT)
-            assert server.end() == 130, server.said.read_text()
-            assert not list(out.glob("*/.*.part*"))
-            assert not list(out.glob(".locks/*.json"))
-    assert "Traceback" not in server.said.read_text()
+    command = ["segment", *slides, "-m", model, "--device", "cpu", "--out", out]
+    for name in "01":  # at the second, the first may still be being written
+        child = server.start(*command, slowness_s=0.1)
+        wait_for_bands(out, name, child)
+        os.kill(child, signal.SIGINT)
+        assert server.end() == 130, server.said
+        assert "Traceback" not in server.said
+        assert not list(out.glob("*/.*.part*"))
+        assert not list(out.glob(".locks/*.json"))
     assert [state for state, _ in go(slides, model, out)][1] == "done"
     for name in "01":
         assert_finished(out / name, tmp_path / "whole" / name)

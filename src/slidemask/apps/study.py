@@ -218,7 +218,7 @@ def maps(
     model: Annotated[str, typer.Argument(help="Run folder, bundle folder or zip, shipped model.")],
     cohort: Cohort,
     out: Out,
-    smooth: Annotated[str, typer.Option(help="Radii of the smoothing disc.")] = "0,50,100,150",
+    smooth: Annotated[str, typer.Option(help="Radii of the smoothing disc.")] = "0,25,50,75",
     shrink: Annotated[str, typer.Option(help="Shares by which parts shrink.")] = "0,0.05,0.1",
     unit: Annotated[str, typer.Option(help="Of the radii: px of the canvas, or um.")] = "px",
     rails: Annotated[

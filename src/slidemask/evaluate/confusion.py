@@ -42,12 +42,12 @@ class Confusion:
 
     @classmethod
     def of(cls, truth: Labels, predicted: Labels, classes: int) -> "Confusion":
-        """Count one image; pixels whose truth is IGNORE do not count.
+        """Count one image; pixels whose truth or prediction is IGNORE do not count.
 
         Parameters
         ----------
         truth, predicted : (H, W) uint8
-            Class indices below `classes`; truth may hold IGNORE.
+            Class indices below `classes`; IGNORE where nothing is known, or could be read.
         classes : int
             Number of classes C, background included.
 
@@ -141,8 +141,8 @@ class Confusion:
 
 
 def _pairs(truth: Labels, predicted: Labels, classes: int) -> NDArray[np.int64]:
-    """Count flat (truth, prediction) pairs where the truth is known."""
-    known = truth != IGNORE
+    """Count flat (truth, prediction) pairs where both are known."""
+    known = (truth != IGNORE) & (predicted != IGNORE)
     rows, columns = truth[known], predicted[known]
     for what, values in (("truth", rows), ("prediction", columns)):
         if values.size and values.max() >= classes:

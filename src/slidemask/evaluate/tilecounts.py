@@ -167,8 +167,8 @@ def _count_cells(
 
 
 def _pairs(known: Labels, predicted: Labels, classes: int) -> NDArray[np.int64]:
-    """Return truth * classes + prediction, -1 where the truth is unknown."""
-    counts = known != IGNORE
+    """Return truth * classes + prediction, -1 where either is unknown."""
+    counts = (known != IGNORE) & (predicted != IGNORE)
     for what, values in (("truth", known[counts]), ("prediction", predicted[counts])):
         if values.size and values.max() >= classes:
             raise SettingsError(
