@@ -119,7 +119,7 @@ def _copies(slide: Path, folder: Path, count: int) -> list[Path]:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("--model", default="glands")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--folder", type=Path, default=Path("phantoms"))

@@ -11,8 +11,9 @@ The tile classifier as published runs over a whole canvas at several overlaps:
 Pixels are in memory beforehand; cutting and stacking tiles is part of all three. The latter two
 run on a sample of tiles, spread over the canvas, and are scaled to all: at 90 % they would take
 100 times the canvas. Below each: the largest difference of probabilities on the sample (fp32).
-Then the same for entropies: `judge_tiles` against `judge_pixels` of each tile, and peak memory, of the
-whole process, once a process has only run `vote_map` (`--memory SIDE`: on a canvas of that side).
+Then the same for entropies: `judge_tiles` against `judge_pixels` of each tile, and peak memory, of
+the whole process, once a process has only run `vote_map` (`--memory SIDE`: on a canvas of that
+side).
 
 Seconds are those of the processor, all threads together, so that other work on the machine
 does not count; the three take turns, `--rounds` times, and the median is given. Without SLIDE, a

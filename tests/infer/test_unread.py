@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fakes import Darkness
+from fakes import Darkness, info
 from slidemask.base.errors import SlideError
 from slidemask.base.stages import Stages
 from slidemask.base.types import Rgb
@@ -24,8 +25,12 @@ from slidemask.infer.unread import (
     share_unknown,
     with_unknown,
 )
+from slidemask.infer.voting import votes_of
 from slidemask.io.array import ArraySlide
 from slidemask.io.slide import Slide
+from slidemask.models.build import ModelSpec
+from slidemask.models.bundle import Bundle
+from slidemask.models.segmenter import Segmenter
 from slidemask.tiles.grid import TileGrid
 from slidemask.tiles.select import TileSet
 
@@ -65,7 +70,7 @@ def naive_unknown(grid: TileGrid, kept: np.ndarray, unread: set[int]) -> np.ndar
     band=st.integers(1, 40),
     seed=st.integers(0, 99),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_unknown_is_what_no_readable_tile_covers(
     size: tuple[int, int], tile: int, step: float, band: int, seed: int
 ) -> None:
@@ -157,3 +162,28 @@ def test_a_resumed_run_keeps_the_list_even_if_the_tile_can_be_read_by_then(tmp_p
         {"tile": 0, "why": "damaged at 10, 10"}
     ]
     assert read_notes(notes) == mended.unread
+
+
+def test_a_network_that_votes_leaves_out_the_same_tiles(tmp_path: Path) -> None:
+    spec = ModelSpec.model_validate({"architecture": "tile", "filters": (4, 6), "head": "dense"})
+    told = info(tile=16, overlap=0.5).model_copy(update={"model": spec})
+    segmenter = Segmenter(spec, 1, None, 16).eval()
+    bundle = Bundle(told, segmenter, "digest", torch.device("cpu"))
+    grid = TileGrid(Size(90, 60), 16, 8)
+    blend = Blend(precision="fp32")
+    tiles = TileSet(grid, np.ones(grid.shape, bool))
+    pixels = picture(set()).pixels[:60]
+
+    def votes(slide: Slide, folder: str) -> np.ndarray:
+        return votes_of(Job(slide, tiles, bundle, blend), tmp_path / folder, Stages())
+
+    expected = votes(ArraySlide("whole", pixels), "whole")
+    slide = TolerantSlide(Damaged("damaged", pixels, holes={(20, 30)}), tmp_path / "notes.jsonl")
+    found = votes(slide, "damaged")
+    lost = np.zeros(grid.shape, bool)
+    lost.flat[list(slide.unread)] = True
+    assert {(tile.row, tile.column) for tile in grid if lost[tile.row, tile.column]} == {
+        (1, 2), (1, 3), (2, 2), (2, 3),
+    }  # fmt: skip
+    np.testing.assert_allclose(found[~lost], expected[~lost], atol=1e-5)
+    assert (found[lost] == [1, 0]).all()

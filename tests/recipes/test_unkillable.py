@@ -2,7 +2,9 @@
 
 import json
 import os
+import shutil
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -213,3 +215,39 @@ def test_ctrl_c_leaves_nothing_half_written_and_holds_nothing(
     assert [state for state, _ in go(slides, model, out)][1] == "done"
     for name in "01":
         assert_finished(out / name, tmp_path / "whole" / name)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 16 KiB in memory, where this process may mount one."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = shutil.which("mount")
+    asked = [str(mount), "-t", "tmpfs", "-o", "size=16k", "tmpfs", str(disk)]
+    if not mount or subprocess.run(asked, capture_output=True, check=False).returncode:
+        pytest.skip("no disk can be mounted here")
+    yield disk
+    subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_a_disk_that_grows_too_slowly_costs_nothing_but_tries(
+    model: Path, tmp_path: Path, small_disk: Path
+) -> None:
+    slide = write_slide(tmp_path / "0.tif", discs(200, 130, seed=1)[0])
+    go([slide], model, tmp_path / "whole", probability=True)
+    size_kib, failures = 16, 0
+    while True:
+        ((state, message),) = go([slide], model, small_disk / "out", probability=True)
+        if state == "done":
+            break
+        assert state == "failed"
+        assert "No space left on device" in message
+        assert str(small_disk) in message
+        assert_whole_or_absent(small_disk / "out" / "0", tmp_path / "whole" / "0")
+        assert not (small_disk / "out" / "0" / "summary.json").exists()
+        failures += 1
+        size_kib += 12
+        remount = ["mount", "-o", f"remount,size={size_kib}k", str(small_disk)]
+        subprocess.run(remount, check=True)
+    assert failures >= 3
+    assert_finished(small_disk / "out" / "0", tmp_path / "whole" / "0")

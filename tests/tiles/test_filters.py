@@ -40,10 +40,10 @@ def test_background_share_counts_light_and_dark_grey(tile: Rgb, light: int, dark
     if dark > light or near.any():  # rounding decides there
         return
     share = float(np.mean((grey > light) | (grey < dark)))
-    limits = {"light": light, "dark": dark}
-    assert keep_pixels(tile, Filters(max_background_share=share, **limits))
+    assert keep_pixels(tile, Filters(max_background_share=share, light=light, dark=dark))
     if share:
-        assert not keep_pixels(tile, Filters(max_background_share=share - 1e-9, **limits))
+        less = Filters(max_background_share=share - 1e-9, light=light, dark=dark)
+        assert not keep_pixels(tile, less)
 
 
 @pytest.mark.parametrize(("white", "kept"), [(0.45, True), (0.55, False)])

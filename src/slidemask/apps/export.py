@@ -106,8 +106,9 @@ def export(
         "same_class": parity.agreement,
         "ms_per_tile": parity.ms_per_tile,
         "torch_ms_per_tile": parity.torch_ms_per_tile,
-        "notes": list(done.notes),
     }
-    show(values, as_json=as_json)
-    if not as_json:
-        typer.echo(f"{done.folder / 'card.md'}\n{CAUTION}")
+    if as_json:
+        show(values | {"notes": list(done.notes)}, as_json=True)
+        return
+    show(values, as_json=False)
+    typer.echo("\n".join([*done.notes, str(done.folder / "card.md"), CAUTION]))

@@ -25,7 +25,11 @@ from slidemask.export.wanted import Format, Predict, Wanted, Written
 
 _NOTES = {
     "fp32": (),
-    "fp16": ("It computes in half precision: slower on processors without such arithmetic.",),
+    "fp16": (
+        "It computes in half precision: slower on processors without such arithmetic. XNNPACK "
+        "stores the weights of convolutions in single precision all the same, so that the file is "
+        "hardly smaller.",
+    ),
     "int8": ("Weights and activations are 8 bits, weights per channel.",),
 }
 

@@ -1,6 +1,6 @@
 """Flat things with pictures on them: panels of figures, prints, glass slides."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -260,7 +260,3 @@ def _rounded(shape: tuple[int, int], radius: int) -> NDArray[np.uint8]:
         for y in (radius, height - radius - 1):
             cv2.circle(alpha, (x, y), radius, 255, cv2.FILLED)
     return alpha
-
-
-Maker = Callable[[Stock, int, int], Sheet]
-"""Stock, longer side in pixels, number of slides -> sheet."""

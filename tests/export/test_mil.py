@@ -1,0 +1,89 @@
+"""Core ML's operations, evaluated by PyTorch, against what their definitions say."""
+
+import coremltools
+import numpy as np
+import pytest
+import torch
+from coremltools.converters.mil import Builder
+
+from slidemask.export.mil import UnknownOperationError, evaluate, operations
+
+X = np.random.default_rng(0).normal(size=(1, 2, 4, 6)).astype(np.float32)
+
+
+def program(make: object) -> object:
+    """A program of one input x and what `make` does with it."""
+
+    @Builder.program(
+        input_specs=[Builder.TensorSpec(shape=X.shape)], opset_version=coremltools.target.macOS13
+    )
+    def built(x: object) -> object:
+        return make(x)  # type: ignore[operator]  # a function all the same
+
+    return built
+
+
+def result(make: object) -> np.ndarray:
+    built = program(make)
+    (name,) = built.functions["main"].inputs  # type: ignore[attr-defined]  # coremltools has no types
+    (out,) = evaluate(built, {name: torch.from_numpy(X)})
+    return out.numpy()
+
+
+def test_padding_is_first_axis_first() -> None:
+    made = result(
+        lambda x: Builder.pad(x=x, pad=[0, 0, 0, 0, 1, 2, 0, 3], mode="constant", constant_val=7.0)
+    )
+    assert np.array_equal(made, np.pad(X, ((0, 0), (0, 0), (1, 2), (0, 3)), constant_values=7.0))
+    made = result(lambda x: Builder.pad(x=x, pad=[1, 2, 0, 3], mode="replicate"))
+    assert np.array_equal(made, np.pad(X, ((0, 0), (0, 0), (1, 2), (0, 3)), mode="edge"))
+
+
+def test_convolution_pads_and_steps_as_asked() -> None:
+    weight = np.random.default_rng(1).normal(size=(3, 2, 3, 3)).astype(np.float32)
+    made = result(
+        lambda x: Builder.conv(
+            x=x, weight=weight, strides=[2, 1], pad_type="custom", pad=[1, 0, 0, 1]
+        )
+    )
+    padded = np.pad(X, ((0, 0), (0, 0), (1, 0), (0, 1)))
+    naive = np.zeros((1, 3, 2, 5), np.float32)
+    for row in range(2):
+        for column in range(5):
+            window = padded[0, :, 2 * row : 2 * row + 3, column : column + 3]
+            naive[0, :, row, column] = (weight * window).sum(axis=(1, 2, 3))
+    assert made.shape == naive.shape
+    assert np.allclose(made, naive, atol=1e-5)
+
+
+def test_slices_splits_and_thresholds() -> None:
+    made = result(
+        lambda x: Builder.slice_by_index(
+            x=x, begin=[0, 1, 0, 1], end=[0, 0, 3, 6], stride=[1, 1, 1, 2],
+            begin_mask=[True, False, True, False], end_mask=[True, True, False, False],
+            squeeze_mask=[False, False, False, False],
+        )
+    )  # fmt: skip
+    assert np.array_equal(made, X[:, 1:, :3, 1:6:2])
+    made = result(lambda x: Builder.split(x=x, split_sizes=[1, 5], axis=3)[1])
+    assert np.array_equal(made, X[..., 1:])
+    made = result(lambda x: Builder.thresholded_relu(x=x, alpha=0.3))
+    assert np.array_equal(made, np.where(X >= 0.3, X, 0))
+
+
+def test_halves_and_means() -> None:
+    made = result(lambda x: Builder.cast(x=Builder.cast(x=x, dtype="fp16"), dtype="fp32"))
+    assert np.array_equal(made, X.astype(np.float16).astype(np.float32))
+    made = result(lambda x: Builder.reduce_mean(x=x, axes=[2, 3], keep_dims=False))
+    assert np.allclose(made, X.mean(axis=(2, 3)), atol=1e-6)
+    made = result(lambda x: Builder.upsample_nearest_neighbor(
+        x=x, scale_factor_height=2, scale_factor_width=3
+    ))  # fmt: skip
+    assert np.array_equal(made, X.repeat(2, axis=2).repeat(3, axis=3))
+
+
+def test_unknown_operations_are_named() -> None:
+    built = program(lambda x: Builder.erf(x=x))
+    assert operations(built) == {"erf": 1}
+    with pytest.raises(UnknownOperationError, match="erf"):
+        evaluate(built, {"x": torch.from_numpy(X)})
