@@ -91,11 +91,13 @@ def test_tiles_of_a_cell_s_size_spread_further(tmp_path: Path, cell: int, jump: 
     assert ("16 px tiles spread much further" in told["in_words"]) is jump
 
 
-def test_sizes_with_few_tiles_say_nothing(tmp_path: Path) -> None:
-    large = replace(RULES, tiling=Tiling(tile_px=120, overlap=0.9, downsample=1.0))
+@pytest.mark.parametrize(("overlap", "sizes"), [(0.9, [120]), (0.5, [])])
+def test_sizes_with_few_tiles_say_nothing(tmp_path: Path, overlap: float, sizes: list[int]) -> None:
+    """Of 180 and 240 px there is no tile, of 120 px there are 42, or 4."""
+    large = replace(RULES, tiling=Tiling(tile_px=120, overlap=overlap, downsample=1.0))
     cases = cases_of(tmp_path, 8)
     learned = learned_rails(cases, large, Rails(low=6, high=7), 25)
-    assert learned.spreads == (), "of 180 px and more there is no tile, of 120 px there are few"
+    assert [one.tile_px for one in learned.spreads] == sizes
     assert not learned.jump
     assert "too few tiles of larger sizes" in str(learned)
 

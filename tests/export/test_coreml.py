@@ -4,11 +4,14 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-import coremltools
 import pytest
 
 from slidemask.export.export import Options, export
+from slidemask.export.quiet import quiet
 from slidemask.models.bundle import Bundle
+
+with quiet():  # it warns of what it will not do
+    import coremltools
 
 MakeBundle = Callable[[str], Bundle]
 

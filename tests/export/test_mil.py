@@ -1,12 +1,15 @@
 """Core ML's operations, evaluated by PyTorch, against what their definitions say."""
 
-import coremltools
 import numpy as np
 import pytest
 import torch
-from coremltools.converters.mil import Builder
 
 from slidemask.export.mil import UnknownOperationError, evaluate, operations
+from slidemask.export.quiet import quiet
+
+with quiet():  # it warns of what it will not do
+    import coremltools
+    from coremltools.converters.mil import Builder
 
 X = np.random.default_rng(0).normal(size=(1, 2, 4, 6)).astype(np.float32)
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -216,7 +217,7 @@ def test_a_tile_classifier_is_trained_and_chosen_like_any_other(
         tiling={"overlap": 0.5}, post={"smooth_px": 3.0, "simplify_px": 0.0},
         schedule={"epochs": 2, "keep_epochs": True}, sampling={"min_positive_share": 0.1},
         selection={
-            "figure": "iou", "min_recall": 0.4, "every_epochs": 1,
+            "figure": "iou", "scope": "any class", "min_recall": 0.4, "every_epochs": 1,
             "min_areas_um2": (), "fill_holes_um2": (),
         },
     )  # fmt: skip
@@ -229,19 +230,22 @@ def test_a_tile_classifier_is_trained_and_chosen_like_any_other(
     assert bundle.segmenter.votes
     card = (tmp_path / "run" / "bundle" / "card.md").read_text(encoding="utf-8")
     assert f"dense head; {bundle.segmenter.parameters_count:,} trainable parameters" in card
-    assert "at recall" in trained.chosen
+    assert re.search(r"any class iou 0\.\d{4} at recall 0\.\d{4}", trained.chosen)
+    assert bundle.info.provenance["selection"]["figure"] == "any class iou"
     assert len(list((tmp_path / "run" / "epochs").iterdir())) == 2
     table = table_of(tmp_path / "run" / "selection.csv")
     (chosen,) = [row for row in table if row["chosen"]]
     votes = bundle.info.use["blend"]["votes"]["threshold"]
     assert votes == bundle.info.use["post"]["threshold"] == float(chosen["threshold"])
-    enough = [row for row in table if float(row["recall slides"]) >= 0.4]
-    assert float(chosen["iou slides"]) == max(float(row["iou slides"]) for row in enough)
+    enough = [row for row in table if float(row["any class recall slides"]) >= 0.4]
+    assert float(chosen["any class iou slides"]) == max(
+        float(row["any class iou slides"]) for row in enough
+    )
     each = [
         (truth & found).sum() / (truth | found).sum()
         for truth, found in masks_of(bundle, cases, tmp_path / "out")
     ]
-    assert float(chosen["iou slides"]) == pytest.approx(np.mean(each), abs=1e-9)
+    assert float(chosen["any class iou slides"]) == pytest.approx(np.mean(each), abs=1e-9)
 
 
 class PressedError(BaseException):

@@ -4,11 +4,14 @@ import cv2
 import numpy as np
 import pytest
 import shapely
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from drawnphotos import PHOTO, Knowing, bundle_info, draw_photo, ideal
 from fakes import GLAND
 from slidemask.base.errors import BundleError
 from slidemask.post.outlines import Outlines
+from slidemask.post.rectify import rectify
 from slidemask.recipes.photo.find import find_outlines, outlines_from, seen_by_network
 
 WIDE = Outlines(longest_px=320)
@@ -118,6 +121,27 @@ def test_padding_is_taken_off_again() -> None:
     chosen = WIDE.model_copy(update={"pad_px": 20, "refine": False})
     (found,) = outlines_from(padded, photo, PHOTO.names, chosen).outlines
     np.testing.assert_allclose(found.corners, ring, atol=1.5)
+
+
+@given(st.integers(0, 2**32 - 1), st.floats(2, 12), st.sampled_from([(90, 120), (120, 80)]))
+@settings(deadline=None, max_examples=25)
+def test_whatever_a_network_says_outlines_are_sound(
+    seed: int, smooth_px: float, shape: tuple[int, int]
+) -> None:
+    rng = np.random.default_rng(seed)
+    height, width = shape[0] * 2, shape[1] * 2
+    photo = rng.integers(0, 256, (height, width, 3), np.uint8)
+    noise = [cv2.GaussianBlur(rng.normal(0, 1, shape), (0, 0), smooth_px) for _ in range(3)]
+    lively = np.exp([4 * plane / plane.std() for plane in noise])
+    planes = np.asarray(lively / lively.sum(axis=0), np.float32)
+    chosen = WIDE.model_copy(update={"min_confidence": 0.3, "max_bend_share": 0.9})
+    found = outlines_from(planes, photo, PHOTO.names, chosen)
+    frame = shapely.box(0, 0, width, height).buffer(1e-6)
+    for outline in [*found.outlines, *(one.outline for one in found.refused)]:
+        assert outline.polygon.is_valid
+        assert frame.contains(outline.polygon)
+        assert 0 <= outline.confidence <= 1
+        assert 0 < rectify(photo, outline).size < 13 * photo.size
 
 
 @pytest.mark.parametrize(("chosen", "classes"), [(None, PHOTO), (WIDE, GLAND)])

@@ -113,6 +113,14 @@ def test_a_tile_classifier_is_refused_what_it_cannot_do(
     assert max(map(len, str(caught.value).splitlines())) < 300
 
 
+@pytest.mark.parametrize("name", ["binary", "subtypes", "unet"])
+def test_published_recipes_choose_as_the_paper_does(name: str) -> None:
+    """No threshold is looked for and no least recall asked for; subtypes are scored as one."""
+    selection = load_recipe(f"rails/published-{name}").selection
+    assert (selection.thresholds, selection.min_recall) == ((0.5,), None)
+    assert (selection.scope == "any class") is (name == "subtypes")
+
+
 def test_a_misspelt_key_in_a_list_is_named(path: Path) -> None:
     path.write_text(TEXT.replace('name = "gland"', 'name = "gland"\ncolr = [1, 2, 3]'))
     with pytest.raises(

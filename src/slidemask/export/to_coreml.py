@@ -4,15 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-import coremltools
 import numpy as np
 import torch
-from coremltools.converters.mil.frontend.milproto.load import load as load_program
-from coremltools.optimize.coreml import (
-    OpLinearQuantizerConfig,
-    OptimizationConfig,
-    linear_quantize_weights,
-)
 from numpy.typing import NDArray
 from torch.export import ExportedProgram
 
@@ -24,6 +17,15 @@ from slidemask.export.mil import UnknownOperationError, evaluate, operations
 from slidemask.export.parity import one_by_one
 from slidemask.export.quiet import quiet
 from slidemask.export.wanted import Format, Port, Predict, Wanted, Written
+
+with quiet():  # it warns of what it will not do
+    import coremltools
+    from coremltools.converters.mil.frontend.milproto.load import load as load_program
+    from coremltools.optimize.coreml import (
+        OpLinearQuantizerConfig,
+        OptimizationConfig,
+        linear_quantize_weights,
+    )
 
 _PREVIEW = "com.apple.coreml.model.preview"
 _TARGET = coremltools.target.macOS13

@@ -4,16 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
-from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import (
-    XNNPACKQuantizer,
-    get_symmetric_quantization_config,
-)
-from executorch.exir import to_edge_transform_and_lower
-from executorch.runtime import Runtime
 from numpy.typing import NDArray
 from torch.export import ExportedProgram
-from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 
 from slidemask.base.errors import OutputError
 from slidemask.base.types import Probs
@@ -22,6 +14,16 @@ from slidemask.export.graph import Graph
 from slidemask.export.parity import one_by_one
 from slidemask.export.quiet import quiet
 from slidemask.export.wanted import Format, Predict, Wanted, Written
+
+with quiet():  # they warn of their own ways
+    from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+    from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import (
+        XNNPACKQuantizer,
+        get_symmetric_quantization_config,
+    )
+    from executorch.exir import to_edge_transform_and_lower
+    from executorch.runtime import Runtime
+    from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 
 _NOTES = {
     "fp32": (),

@@ -19,7 +19,8 @@ USUAL_FOCAL = 0.8
 """Focal length over the photo's longer side: 28 mm on a 36 mm wide film."""
 _FOCALS = (0.45, 4.0)
 """Focal lengths that phones have, over the longer side: others come from inexact corners."""
-_LARGEST_PX = 100_000_000
+_MOST = 4.0
+"""Pixels of the straightened slide over those in the photo, at most: nothing is gained by more."""
 
 Points = NDArray[np.float64]
 
@@ -72,7 +73,9 @@ def output_size(corners: Points, photo_size: tuple[int, int]) -> tuple[int, int]
     top, right, bottom, left = np.hypot(*(np.roll(corners, -1, axis=0) - corners).T)
     # The longest of opposite sides keeps its pixels, so that nothing is lost.
     width = max(top, bottom, max(left, right) * ratio)
-    shrink = min(1.0, float(_LARGEST_PX * ratio) ** 0.5 / width)
+    x, y = corners.T
+    area = abs(float(np.dot(x, np.roll(y, -1)) - np.dot(np.roll(x, -1), y))) / 2
+    shrink = min(1.0, (_MOST * area * ratio) ** 0.5 / width)
     return max(1, round(width * shrink)), max(1, round(width * shrink / ratio))
 
 

@@ -86,7 +86,7 @@ def fit(region: NDArray[np.float32], bent_share: float) -> tuple[Quadrilateral, 
         raise ValueError("no four straight sides")
     straight, on_frame = best
     bent = _bent(straight, on_frame, points, bent_share)
-    if bent is not None and agreement(bent.polygon(), mask) > best_iou:
+    if bent is not None and bent.polygon().is_valid and agreement(bent.polygon(), mask) > best_iou:
         return bent, on_frame
     return straight, on_frame
 

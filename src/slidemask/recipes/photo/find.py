@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+import shapely
 from numpy.typing import NDArray
 from shapely.geometry import Polygon, box
 
@@ -17,6 +18,8 @@ from slidemask.post.sides import agreement, fit
 from slidemask.recipes.recipe import checked
 
 SLIDE, BORDER = "slide", "border"
+_MOSTLY_SEEN = 3.0
+"""Area of a slide over the part of it within the photo, at most."""
 
 
 @dataclass(frozen=True)
@@ -120,8 +123,6 @@ def outlines_from(
     kept, refused = list[Outline](), list[Refusal]()
     for number in range(1, count + 1):
         outline, reason = _outline(ids == number, slide, photo, settings)
-        if outline is None:
-            continue
         if reason:
             refused.append(Refusal(outline, reason))
         else:
@@ -141,7 +142,7 @@ def _unpadded(plane: NDArray[np.float32], pad: int) -> NDArray[np.float32]:
 
 def _outline(
     region: Mask, slide: NDArray[np.float32], photo: Rgb, settings: Outlines
-) -> tuple[Outline | None, str]:
+) -> tuple[Outline, str]:
     """Return the outline of one region, and why it is refused, if it is."""
     height, width = photo.shape[:2]
     scale = np.array([width / region.shape[1], height / region.shape[0]])
@@ -156,7 +157,9 @@ def _outline(
             photo, quadrilateral, on_frame, scale=float(scale.max()), bent_share=settings.bent_share
         )
         quadrilateral = finer if _is_close(finer, quadrilateral, scale) else quadrilateral
-    polygon = _largest(quadrilateral.polygon().intersection(frame))
+    polygon = _largest(shapely.make_valid(quadrilateral.polygon()).intersection(frame))
+    if quadrilateral.polygon().area > _MOSTLY_SEEN * polygon.area:
+        return _refused_box(region, slide, scale), "mostly outside the photo"
     small = _scaled(polygon, 1 / scale)
     sure = float(slide[region].mean() * agreement(small, region))
     bent = float(quadrilateral.bend_shares.max())
