@@ -156,6 +156,8 @@ def test_a_resumed_run_keeps_the_list_even_if_the_tile_can_be_read_by_then(tmp_p
         file.write(b'{"tile": 3, "wh')  # torn by a power cut
     mended = TolerantSlide(picture(set()), notes)
     assert set(mended.unread) == set(undisturbed.unread) == {0}
+    assert mended.unless_unread(grid[0], lambda: 1) is None  # its overlaps must not change either
+    assert mended.unless_unread(grid[1], lambda: 1) == 1
     found = whole(job_of(mended, grid), tmp_path / "cut")
     np.testing.assert_array_equal(found, expected)
     assert [json.loads(line) for line in notes.read_text().splitlines()] == [

@@ -124,7 +124,7 @@ def test_padding_is_taken_off_again() -> None:
 
 
 @given(st.integers(0, 2**32 - 1), st.floats(2, 12), st.sampled_from([(90, 120), (120, 80)]))
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=10)
 def test_whatever_a_network_says_outlines_are_sound(
     seed: int, smooth_px: float, shape: tuple[int, int]
 ) -> None:

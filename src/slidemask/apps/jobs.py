@@ -115,7 +115,7 @@ def train(
         raise typer.Exit(130)
     state = "finished" if trained.finished else "stopped; the same command goes on"
     typer.echo(f"{state} after epoch {progress.epoch}; best epoch {progress.best_epoch}")
-    typer.echo(trained.chosen)
+    typer.echo("\n".join(trained.told))
     for name in ("bundle", "curves.png", "samples.png", "history.csv"):
         typer.echo(f"  {out / name}")
     if not trained.finished:

@@ -62,7 +62,7 @@ def start(path: Path) -> Predict:
 
     def predict(tiles: NDArray[np.uint8]) -> Probs:
         (probabilities,) = method.execute([_channels_first(tiles)])
-        array = np.array(probabilities)
+        array = probabilities.clone().numpy()  # the next call writes to the same memory
         return array if array.ndim == 4 else array[:, :, None, None]
 
     return one_by_one(predict)

@@ -176,13 +176,16 @@ def robust(terms: Points, values: NDArray[np.float64], scale: float) -> NDArray[
         Residual beyond which a point counts for little; the spread of the residuals narrows it.
     """
     weight = np.ones(len(values))
-    found: NDArray[np.float64] = np.zeros(terms.shape[1])
+    found = np.zeros(terms.shape[1])
+    middle = len(values) // 2
     for _ in range(8):
-        root = np.sqrt(weight)
-        found = _least_squares(terms * root[:, None], values * root)
+        before, found = found, _least_squares(terms, values, weight)
+        if np.abs(found - before).max() < 1e-3 * scale:
+            break
         left = np.abs(values - terms @ found)
-        spread = min(scale, max(1.4826 * float(np.median(left)), 0.05 * scale))
-        weight = np.clip(1 - (left / (4.7 * spread)) ** 2, 0, None) ** 2 + 1e-6
+        median = float(np.partition(left, middle)[middle])
+        spread = min(scale, max(1.4826 * median, 0.05 * scale))
+        weight = np.maximum(1 - (left / (4.7 * spread)) ** 2, 0) ** 2 + 1e-6
     return found
 
 
@@ -216,8 +219,14 @@ def _bend_of(straight: Quadrilateral, number: int, points: Points) -> NDArray[np
     start, chord, normal = straight.frame(number)
     along = (points - start) @ chord / max(float(chord @ chord), 1e-9)
     away = (points - start) @ normal
-    return _least_squares(side_terms(along)[:, 2:], away)
+    return _least_squares(side_terms(along)[:, 2:], away, np.ones(len(away)))
 
 
-def _least_squares(terms: Points, values: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.asarray(np.linalg.lstsq(terms, values, rcond=None)[0], np.float64)
+def _least_squares(
+    terms: Points, values: NDArray[np.float64], weight: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Solve the normal equations: there are four unknowns at most, and all terms are about one."""
+    weighted = terms.T * weight
+    square = weighted @ terms
+    square[np.diag_indices_from(square)] += 1e-9 * max(float(np.trace(square)), 1e-9)
+    return np.asarray(np.linalg.solve(square, weighted @ values), np.float64)
