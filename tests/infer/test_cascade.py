@@ -1,6 +1,5 @@
 """Where a fine network looks, against naive loops over pixels and tiles."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ from slidemask.base.stages import Stages
 from slidemask.geometry.box import Size
 from slidemask.infer.blend import Blend
 from slidemask.infer.cascade import (
+    Cascade,
     CascadeSpec,
     best_seen,
     coarser,
@@ -82,13 +82,13 @@ def test_only_tiles_where_the_coarse_network_finds_anything_are_looked_at(tmp_pa
     pixels[40:48, 72:80] = 0
     slide = ArraySlide("spot", pixels)
     coarse = Darkness(info=info(tile=16, overlap=0.0, downsample=4.0), digest="coarse")
-    told = info(tile=32, overlap=0.0).model_copy(update={"use": {"cascade": {"threshold": 0.5}}})
-    fine = Darkness(info=told)
+    fine = Darkness(info=info(tile=32, overlap=0.0))
     fine.coarse = coarse  # type: ignore[attr-defined]
     tiles = TileSet(TileGrid(slide.size, 32, 32), np.ones((4, 4), bool))
     job = Job(slide, tiles, fine, Blend())  # type: ignore[arg-type]
     stages = Stages()
-    narrowed = narrow(job, tmp_path / "coarse", stages)
+    assert narrow(job, Cascade(threshold=0), tmp_path / "none", stages) is job
+    narrowed = narrow(job, Cascade(threshold=0.5), tmp_path / "coarse", stages)
     expected = np.zeros((4, 4), bool)
     expected[1, 2] = True
     np.testing.assert_array_equal(narrowed.tiles.kept, expected)
@@ -101,10 +101,8 @@ def test_only_tiles_where_the_coarse_network_finds_anything_are_looked_at(tmp_pa
     np.testing.assert_array_equal(found[0], 255 - pixels[..., 0])
     assert fine.seen == 1
 
-    unsettled = replace(fine, info=info(tile=32))
-    unsettled.coarse = coarse  # type: ignore[attr-defined]
     with pytest.raises(BundleError, match="train it anew"):
-        narrow(replace(job, bundle=unsettled), tmp_path / "x", Stages())  # type: ignore[arg-type]
+        narrow(job, None, tmp_path / "x", Stages())
 
 
 @pytest.mark.parametrize(

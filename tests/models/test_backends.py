@@ -31,6 +31,7 @@ def bundle_of(spec: ModelSpec, context: float | None = None, digest: str = "d") 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(backends.platformdirs, "user_cache_path", lambda *_, **__: tmp_path / "c")
+    monkeypatch.setattr(backends, "_judged", {})
     return tmp_path / "c" / "networks"
 
 
@@ -58,7 +59,7 @@ def tiles(rng: np.random.Generator) -> np.ndarray:
 )
 def test_a_backend_says_what_pytorch_says(name: str, spec: ModelSpec, tiles: np.ndarray) -> None:
     bundle = bundle_of(spec)
-    other = with_backend(bundle, name, tiles[:1], tiles=1, precision="fp32")  # type: ignore[arg-type]
+    other = with_backend(bundle, name, lambda: tiles[:1], tiles=1, precision="fp32")  # type: ignore[arg-type]
     assert other.backend is not None
     assert other.backend.name == name
     for some in (tiles[:1], tiles):
@@ -70,7 +71,7 @@ def test_a_backend_says_what_pytorch_says(name: str, spec: ModelSpec, tiles: np.
 def test_networks_with_surroundings_too(rng: np.random.Generator) -> None:
     pairs = rng.integers(0, 256, (2, SIDE, SIDE, 6), np.uint8)
     bundle = bundle_of(ModelSpec(width=3, depth=2), context=4.0)
-    other = with_backend(bundle, "openvino", pairs[:1], tiles=1, precision="fp32")
+    other = with_backend(bundle, "openvino", lambda: pairs[:1], tiles=1, precision="fp32")
     np.testing.assert_allclose(
         other.predict(pairs, "fp32"), bundle.predict(pairs, "fp32"), atol=1e-4
     )
@@ -78,7 +79,7 @@ def test_networks_with_surroundings_too(rng: np.random.Generator) -> None:
 
 def test_several_threads_get_their_own_answers(tiles: np.ndarray) -> None:
     bundle = bundle_of(ModelSpec(width=3, depth=2))
-    other = with_backend(bundle, "openvino", tiles[:1], tiles=1, precision="fp32")
+    other = with_backend(bundle, "openvino", lambda: tiles[:1], tiles=1, precision="fp32")
     expected = [other.predict(tile[None], "fp32") for tile in tiles]
     wrong: list[int] = []
 
@@ -100,15 +101,15 @@ def test_a_network_is_converted_once(
     cache: Path, tiles: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bundle = bundle_of(ModelSpec(width=3, depth=2))
-    with_backend(bundle, "openvino", tiles[:1], tiles=1, precision="fp32")
+    with_backend(bundle, "openvino", lambda: tiles[:1], tiles=1, precision="fp32")
     (kept,) = cache.iterdir()
     assert "-50px-" in kept.name
     monkeypatch.setattr(backends, "_write_openvino", lambda *_: pytest.fail("again"))
-    with_backend(bundle, "openvino", tiles[:1], tiles=1, precision="fp32")
+    backends._judged.clear()  # as in another process
+    with_backend(bundle, "openvino", lambda: tiles[:1], tiles=1, precision="fp32")
+    another = replace(bundle, digest="other")
     with pytest.raises(pytest.fail.Exception):
-        with_backend(
-            replace(bundle, digest="other"), "openvino", tiles[:1], tiles=1, precision="fp32"
-        )
+        with_backend(another, "openvino", lambda: tiles[:1], tiles=1, precision="fp32")
     assert [path.name for path in cache.iterdir()] == [kept.name], "nothing half-written stays"
 
 
@@ -116,28 +117,30 @@ def test_auto_stays_with_pytorch_where_it_must(
     tiles: np.ndarray, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     bundle = bundle_of(ModelSpec(width=3, depth=2))
-    few = with_backend(bundle, "auto", tiles, tiles=FEW_TILES - 1, precision="fp32")
+    few = with_backend(bundle, "auto", lambda: tiles, tiles=FEW_TILES - 1, precision="fp32")
     assert few.backend is None
-    many = with_backend(bundle, "auto", tiles, tiles=FEW_TILES, precision="fp32")
+    many = with_backend(bundle, "auto", lambda: tiles, tiles=FEW_TILES, precision="fp32")
     assert many.backend is not None
     votes = bundle_of(ModelSpec(architecture="tile", head="pool", filters=(4, 4)))
-    assert with_backend(votes, "auto", tiles, tiles=99, precision="fp32").backend is None
+    assert with_backend(votes, "auto", lambda: tiles, tiles=99, precision="fp32").backend is None
 
     def wrong(_self: object, tiles: np.ndarray, _precision: str) -> np.ndarray:
         return 1 - bundle.predict(tiles, "fp32")
 
     monkeypatch.setattr(backends.OpenVino, "__call__", wrong)
-    assert with_backend(bundle, "auto", tiles, tiles=99, precision="fp32").backend is None
+    backends._judged.clear()
+    assert with_backend(bundle, "auto", lambda: tiles, tiles=99, precision="fp32").backend is None
     assert "PyTorch computes instead" in caplog.text
-    assert with_backend(bundle, "openvino", tiles, tiles=99, precision="fp32").backend is not None
+    asked = with_backend(bundle, "openvino", lambda: tiles, tiles=99, precision="fp32")
+    assert asked.backend is not None, "who asks for it gets it, after a warning"
 
 
 def test_what_cannot_be_is_refused(tiles: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
     votes = bundle_of(ModelSpec(architecture="tile", head="pool", filters=(4, 4)))
     with pytest.raises(SettingsError, match="votes for tiles"):
-        with_backend(votes, "openvino", tiles, tiles=99, precision="fp32")
+        with_backend(votes, "openvino", lambda: tiles, tiles=99, precision="fp32")
     monkeypatch.setattr(backends.importlib.util, "find_spec", lambda _: None)
     bundle = bundle_of(ModelSpec(width=3, depth=2))
     with pytest.raises(SettingsError, match="pip install onnxruntime"):
-        with_backend(bundle, "onnxruntime", tiles, tiles=99, precision="fp32")
-    assert with_backend(bundle, "auto", tiles, tiles=99, precision="fp32").backend is None
+        with_backend(bundle, "onnxruntime", lambda: tiles, tiles=99, precision="fp32")
+    assert with_backend(bundle, "auto", lambda: tiles, tiles=99, precision="fp32").backend is None

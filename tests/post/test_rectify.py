@@ -88,7 +88,7 @@ def test_an_upright_rectangle_is_cut_out_to_the_pixel() -> None:
 
 def wavy(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Return a smooth colour for places 0..1."""
-    planes = [128 + 90 * np.sin(9 * x + 2 * y), 128 + 90 * np.cos(7 * y - x), 60 + 150 * x * y]
+    planes = [128 + 90 * np.sin(150 * x + 2 * y), 128 + 90 * np.cos(120 * y - x), 60 + 150 * x * y]
     return np.stack(planes, axis=-1)
 
 
@@ -106,8 +106,8 @@ def test_the_straightened_picture_is_the_one_that_was_photographed() -> None:
     height, width = crop.shape[:2]
     x, y = np.meshgrid((np.arange(width) + 0.5) / width, (np.arange(height) + 0.5) / height)
     error = np.abs(crop - wavy(x, y))[2:-2, 2:-2]
-    assert error.max() < 4
-    assert error.mean() < 1
+    assert error.max() < 2.5  # half a pixel off would be up to ten
+    assert error.mean() < 0.6
 
 
 def test_bent_sides_come_out_straight() -> None:

@@ -174,7 +174,7 @@ def test_a_killed_mean_goes_on(
     expected = probabilities(go(slide, bundles, tmp_path / "whole", probability=True).folder)
     monkeypatch.setattr(pool, "BAND_ROWS", 50)
     with monkeypatch.context() as patch:
-        patch.setattr("slidemask.recipes.segment.write_results", None)
+        patch.setattr("slidemask.recipes.oneslide.write_results", None)
         assert go(slide, bundles, tmp_path / "cut").state == "failed"
     work = tmp_path / "cut" / slide.stem / ".work"
     lines = (work / "mean" / "journal.jsonl").read_bytes().splitlines(keepends=True)

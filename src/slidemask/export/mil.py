@@ -210,8 +210,9 @@ def _affine(given: Values) -> Tensor:
     def along(value: Any) -> Any:  # noqa: ANN401 - a tensor or a number
         return value.reshape(shape) if isinstance(value, Tensor) and value.ndim else value
 
-    scale = along(given["scale"])
-    return (data.float() - along(given.get("zero_point") or 0)) * scale
+    zero = given.get("zero_point")
+    moved = data.float() - (0 if zero is None else along(zero))
+    return moved * along(given["scale"])
 
 
 def _matmul(given: Values) -> Tensor:

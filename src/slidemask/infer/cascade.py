@@ -80,13 +80,15 @@ def coarser(tiling: Tiling, spec: CascadeSpec) -> Tiling:
     )
 
 
-def narrow(job: Job, to: Path, stages: Stages, *, threads: int = 2) -> Job:
+def narrow(job: Job, cascade: Cascade | None, to: Path, stages: Stages, *, threads: int = 2) -> Job:
     """Return the job with the tiles alone where its bundle's coarse network finds anything.
 
     Parameters
     ----------
     job : Job
         As it would be without; one whose bundle has no coarse network stays.
+    cascade : Cascade, optional
+        Where to look; at a threshold of 0 everywhere.
     to : Path
         Folder of the coarse prediction, resumed like any other.
     stages : Stages
@@ -101,12 +103,13 @@ def narrow(job: Job, to: Path, stages: Stages, *, threads: int = 2) -> Job:
     """
     if job.bundle.coarse is None:
         return job
-    if "cascade" not in job.bundle.info.use:
+    if cascade is None:
         raise BundleError(
             f"Bundle {job.bundle.info.name} has a coarse network but no cascade.threshold in "
             "bundle.json; train it anew."
         )
-    cascade = Cascade.model_validate(job.bundle.info.use["cascade"])
+    if cascade.threshold == 0:
+        return job
     with stages.stage("coarse"):
         prediction = predict_coarse(job, to, threads=threads)
         found = tile_maxima(whole_map(prediction), prediction.downsample, job.tiles.grid)

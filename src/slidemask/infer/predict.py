@@ -82,14 +82,19 @@ def predict_part(job: Job, to: Path, stages: Stages, *, rows: range, threads: in
     threads : int
         Reading threads.
     """
+    store = part_store(job, to, rows)
+    if not store.complete:
+        _Run(job, store, stages, rows).go(threads)
+    return store
+
+
+def part_store(job: Job, to: Path, rows: range) -> BandStore:
+    """Open the bands of some rows of the grid, as far as they are there."""
     grid = job.tiles.grid
     top, bottom = (_canvas_row(grid, row) for row in (rows.start, rows.stop))
     identity = job.identity | {"rows": [rows.start, rows.stop]}
     shape = (len(job.bundle.info.classes.names) - 1, bottom - top, grid.canvas.width)
-    store = BandStore(to, identity, shape)
-    if not store.complete:
-        _Run(job, store, stages, rows).go(threads)
-    return store
+    return BandStore(to, identity, shape)
 
 
 def adopt_parts(job: Job, to: Path, parts: Sequence[BandStore]) -> None:

@@ -41,6 +41,16 @@ def batches_in_order(tiles: TileSet, rows: range, batch: int) -> Iterator[list[T
             yield [tiles.grid[row * columns_of_grid + int(column)] for column in some]
 
 
+def probe_tiles(slide: Slide, tiles: TileSet, count: int = 2) -> NDArray[np.uint8]:
+    """Read some of the kept tiles, spread over the slide, whatever filters say of their pixels."""
+    grid, kept = tiles.grid, np.flatnonzero(tiles.kept)
+    some = kept[np.linspace(0, len(kept) - 1, count + 2).astype(int)[1:-1]] if len(kept) else []
+    views = [_read(slide, grid[int(number)], grid, Filters(tissue=None)) for number in some]
+    read = [view for view in views if view is not None]
+    channels = 3 if grid.context is None else 6
+    return np.stack(read) if read else np.empty((0, grid.tile, grid.tile, channels), np.uint8)
+
+
 def read_ahead(
     slide: Slide, groups: Iterator[list[Tile]], grid: TileGrid, filters: Filters, *, threads: int
 ) -> Generator[Batch]:

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from slidemask.base.errors import SettingsError
 from slidemask.base.types import Probs
-from slidemask.models.bundle import Bundle
+from slidemask.models.bundle import Backend, Bundle
 from slidemask.models.devices import Precision, number_type
 from slidemask.models.graph import Graph
 
@@ -35,6 +35,8 @@ FEW_TILES = 32
 LIMITS = {"fp32": 0.002, "bf16": 0.02}
 """Largest mean difference of probabilities on probe tiles that "auto" accepts; an untrained
 network's probabilities all lie near one half, where bfloat16 differs most."""
+_judged: dict[tuple[str, int, str, Precision], tuple[Backend | None, float]] = {}
+"""Backends of this process, by network, tile, kind and numbers, and how far off they were."""
 log = logging.getLogger(__name__)
 
 
@@ -106,7 +108,12 @@ BACKENDS: dict[str, Callable[[Bundle], OpenVino | OnnxRuntime]] = {
 
 
 def with_backend(
-    bundle: Bundle, name: Name, probe: NDArray[np.uint8], *, tiles: int, precision: Precision
+    bundle: Bundle,
+    name: Name,
+    probe: Callable[[], NDArray[np.uint8]],
+    *,
+    tiles: int,
+    precision: Precision,
 ) -> Bundle:
     """Return the bundle with the backend `name`; "auto" takes OpenVINO where it may and agrees.
 
@@ -116,8 +123,9 @@ def with_backend(
         As loaded.
     name : {"auto", "torch", "openvino", "onnxruntime"}
         By name a backend is taken as it is, after a warning where it disagrees.
-    probe : (N, H, W, 3 or 6) uint8
-        Some tiles of a slide, on which backends must agree with PyTorch.
+    probe : callable
+        Reads (N, H, W, 3 or 6) uint8: some tiles of a slide, on which a backend must agree with
+        PyTorch. A backend that has agreed is not asked again.
     tiles : int
         How many are to be computed; for few "auto" stays with PyTorch.
     precision : Precision
@@ -129,7 +137,7 @@ def with_backend(
         If the backend is not installed, or is not for such a network or device.
     """
     fit = bundle.device.type == "cpu" and not bundle.info.model.votes
-    if name == "torch" or (name == "auto" and (not fit or tiles < FEW_TILES or not len(probe))):
+    if name == "torch" or (name == "auto" and (not fit or tiles < FEW_TILES)):
         return bundle
     chosen = "openvino" if name == "auto" else name
     if not fit:
@@ -143,25 +151,31 @@ def with_backend(
             log.info("openvino is not installed: PyTorch computes, which takes twice as long")
             return bundle
         raise SettingsError(f"--backend {name} needs the package {chosen}: pip install {chosen}.")
-    other = replace(bundle, backend=BACKENDS[chosen](bundle))
     numbers = _numbers(bundle, precision) if chosen == "openvino" else "fp32"
-    off = difference(bundle, other, probe, numbers)
+    key = (bundle.digest, bundle.info.tiling.tile_px, chosen, numbers)
+    if key not in _judged:
+        other = replace(bundle, backend=BACKENDS[chosen](bundle))
+        _judged[key] = other.backend, difference(bundle, other, probe(), numbers)
+    backend, off = _judged[key]
     if off <= LIMITS[numbers]:
-        return other
-    text = f"{chosen} differs from PyTorch by {off:.4f} on {len(probe)} tiles of this slide"
+        return replace(bundle, backend=backend)
+    text = f"{chosen} differs from PyTorch by {off:.4f} on tiles of this slide"
     if name == "auto":
         log.warning("%s: PyTorch computes instead", text)
         return bundle
     log.warning("%s", text)
-    return other
+    return replace(bundle, backend=backend)
 
 
 def difference(
     bundle: Bundle, other: Bundle, probe: NDArray[np.uint8], precision: Precision
 ) -> float:
-    """Return the mean difference of probabilities on probe tiles, PyTorch in single precision."""
+    """Return the mean difference of probabilities on probe tiles, PyTorch in single precision.
+
+    Without any tile nothing is known, and it is infinite.
+    """
     if not len(probe):
-        return 0.0
+        return float("inf")
     gaps = [
         np.abs(bundle.predict(tile[None], "fp32") - other.predict(tile[None], precision)).mean()
         for tile in probe

@@ -87,7 +87,8 @@ class Outline:
 def separate(inside: Plane, border: Plane, settings: Outlines) -> tuple[Ids, int]:
     """Give the slides of a photo numbers from 1 up, also where they touch.
 
-    Confident interiors are the seeds. Each pixel of the border belongs to the nearest seed, as
+    Confident interiors are the seeds, and what is enclosed all round: a pale middle within a clear
+    border. Each pixel of the border belongs to the nearest seed, as
     far as a border can reach.
 
     Parameters
@@ -114,7 +115,9 @@ def separate(inside: Plane, border: Plane, settings: Outlines) -> tuple[Ids, int
     (2, np.int64(1000), np.False_)
     """
     smallest_px = settings.min_share * inside.size
-    seeds = (inside > settings.threshold) & (inside >= border)
+    marked = inside + border > settings.threshold
+    enclosed = _holes(marked)
+    seeds = (inside > settings.threshold) & (inside >= border) | enclosed
     seeds = _without_small(seeds, smallest_px / 4)
     if not seeds.any():
         return np.zeros(inside.shape, np.int32), 0
@@ -122,7 +125,7 @@ def separate(inside: Plane, border: Plane, settings: Outlines) -> tuple[Ids, int
         (~seeds).view(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_CCOMP
     )
     reach_px = 2 * settings.border_share * max(inside.shape) + 1
-    kept = (inside + border > settings.threshold) & (away <= reach_px)
+    kept = (marked | enclosed) & (away <= reach_px)
     ids, count = np.where(kept, nearest, 0).astype(np.int32), int(nearest.max())
     return _renumbered(ids, count, smallest_px)
 
@@ -137,6 +140,13 @@ def boxes(inside: Plane, settings: Outlines) -> NDArray[np.float64]:
     x, y, width, height, _ = stats[1:count].T.astype(np.float64)
     kept = (width - 1) * (height - 1) >= settings.min_share * inside.size
     return np.stack([x, y, x + width, y + height], axis=1)[kept]
+
+
+def _holes(mask: Mask) -> Mask:
+    """Return what lies outside a mask and cannot reach the edge of the map."""
+    outside = np.pad(~mask, 1, constant_values=True).view(np.uint8)
+    _, ids = cv2.connectedComponents(outside, connectivity=4)
+    return ((ids > 0) & (ids != ids[0, 0]))[1:-1, 1:-1]
 
 
 def _without_small(mask: Mask, smallest_px: float) -> Mask:

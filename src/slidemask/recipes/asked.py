@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from slidemask.data.case import Case
+from slidemask.models.backends import Name
 from slidemask.recipes.use import Model
 
 LOCKS = ".locks"
@@ -29,6 +30,8 @@ class Options:
         Reading threads.
     keep_going : bool
         Leave out tiles that cannot be read, and mark what no other tile covers as unknown.
+    backend : {"auto", "torch", "openvino", "onnxruntime"}
+        What computes on a processor (`models.backends`).
     """
 
     changes: tuple[str, ...] = ()
@@ -36,6 +39,7 @@ class Options:
     overwrite: bool = False
     threads: int = 2
     keep_going: bool = False
+    backend: Name = "auto"
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,15 @@ from slidemask.base.errors import OutputError, SlideError, SlidemaskError
 from slidemask.base.files import output_folder
 from slidemask.base.lock import locked, seems_locked
 from slidemask.base.stages import Stages
+from slidemask.infer.cascade import narrow
 from slidemask.infer.job import Job
 from slidemask.infer.pool import predict_together
+from slidemask.infer.predict import adopt_parts, part_store, predict_part
+from slidemask.infer.reading import probe_tiles
 from slidemask.infer.unread import TolerantSlide, Unread, read_notes
 from slidemask.io.open import FileSlide, open_slide
 from slidemask.io.slide import Slide
+from slidemask.models.backends import with_backend
 from slidemask.post.clean import Post, require_pixel_size
 from slidemask.recipes.asked import Asked, Outcome
 from slidemask.recipes.results import SUMMARY, Segmented, read_summary, write_results
@@ -25,6 +29,7 @@ from slidemask.tiles.grid import lay_grid
 from slidemask.tiles.select import TileSet, select
 
 WORK = ".work"
+PARTS = "parts"
 log = logging.getLogger(__name__)
 
 
@@ -141,8 +146,41 @@ def prepare(asked: Asked) -> Ready | Outcome:
         raise
 
 
-def predict(ready: Ready) -> Predicted | Outcome:
-    """Predict a slide, unless another process holds it or has finished it meanwhile."""
+def alone(asked: Asked, parts: Sequence[range] = ()) -> Outcome:
+    """Do all of a slide; take up what `predict_rows` has done of these rows."""
+
+    def predict_rest(ready: Ready) -> Predicted | Outcome:
+        return predict(ready, parts)
+
+    return attempting(finish)(attempting(predict_rest)(attempting(prepare)(asked)))
+
+
+def predict_rows(asked: Asked, rows: range) -> bool:
+    """Predict some rows of a slide's tiles, as one machine of several; say whether it went well.
+
+    What goes wrong is left to the slide's own task, which meets it again.
+    """
+    try:
+        ready = prepare(asked)
+    except (SlidemaskError, OSError):
+        return False
+    if not isinstance(ready, Ready):
+        return False
+    with ready.resources:
+        work = output_folder(output_folder(asked.folder) / WORK / PARTS)
+        name = f"{rows.start}-{rows.stop}"
+        if ready.resources.enter_context(locked(work / f"{name}.lock")) is not None:
+            return False
+        (job,) = _jobs(ready, [ready.slide], ready.tiles or _tiles(ready), work / f"{name}-coarse")
+        predict_part(job, work / name, ready.stages, rows=rows, threads=asked.options.threads)
+    return True
+
+
+def predict(ready: Ready, parts: Sequence[range] = ()) -> Predicted | Outcome:
+    """Predict a slide, unless another process holds it or has finished it meanwhile.
+
+    `parts` are rows that may have been predicted apart; they begin at 0 and follow each other.
+    """
     asked = ready.asked
     holder = ready.resources.enter_context(locked(asked.lock))
     if holder is not None:
@@ -163,15 +201,15 @@ def predict(ready: Ready) -> Predicted | Outcome:
         stray.unlink()
     work = output_folder(output_folder(asked.folder) / WORK)
     slides = _slides(ready, work)
-    jobs = [
-        Job(slide, some, model.bundle, model.use.blend, ready.source)
-        for slide, some, model in zip(slides, tiles, asked.models, strict=True)
-    ]
+    jobs = _jobs(ready, slides, tiles, work / "coarse")
+    if parts:
+        there = [part_store(jobs[0], work / PARTS / f"{p.start}-{p.stop}", p) for p in parts]
+        adopt_parts(jobs[0], work, there)
     prediction = predict_together(jobs, work, ready.stages, threads=asked.options.threads)
-    bundles = tuple(model.bundle for model in asked.models)
+    bundles = tuple(job.bundle for job in jobs)
     whole = Segmented(
         ready.slide, asked.case.slide, bundles, tiles[0], prediction, _post(asked), ready.stages,
-        unread=_unread(asked, slides, tiles), stop=asked.stop,
+        unread=_unread(asked, slides, tiles), stop=asked.stop, looked_at=len(jobs[0].tiles),
     )  # fmt: skip
     return Predicted(ready, whole)
 
@@ -201,6 +239,24 @@ def unread_message(summary: dict[str, Any]) -> str:
     return (
         f"{tiles} could not be read ({100 * unread['tissue_share']:.2g} % of the tissue is unknown)"
     )
+
+
+def _jobs(
+    ready: Ready, slides: Sequence[Slide], tiles: Sequence[TileSet], coarse: Path
+) -> list[Job]:
+    """Return what each model is to do: where, and computed by what."""
+    options, stages, jobs = ready.asked.options, ready.stages, list[Job]()
+    for number, model in enumerate(ready.asked.models):
+        job = Job(slides[number], tiles[number], model.bundle, model.use.blend, ready.source)
+        to = coarse.with_name(f"{coarse.name}-{number + 1}")
+        job = narrow(job, model.use.cascade, to, stages, threads=options.threads)
+        with stages.stage("backend"):
+            bundle = with_backend(
+                job.bundle, options.backend, lambda job=job: probe_tiles(job.slide, job.tiles),
+                tiles=len(job.tiles), precision=job.blend.precision,
+            )  # fmt: skip
+        jobs.append(replace(job, bundle=bundle))
+    return jobs
 
 
 def _post(asked: Asked) -> Post:

@@ -54,6 +54,8 @@ class Segmented:
     unread: tuple[Unread, ...] = ()
     stop: Event = field(default_factory=Event)
     """When it is set, files that are being written are given up."""
+    looked_at: int | None = None
+    """Tiles that a cascade's coarse network left; None: all that were kept."""
 
     def bands(self) -> Iterator[tuple[int, Quantised]]:
         """Yield the prediction's bands until all is to stop.
@@ -201,7 +203,7 @@ def _facts(whole: Segmented, source: str) -> dict[str, Any]:
         "versions": versions(),
         "machine": machine(),
         "canvas": {**canvas._asdict(), "downsample": prediction.downsample, "mpp": whole.mpp},
-        "tiles": {"grid": len(whole.tiles.grid), "kept": len(whole.tiles)},
+        "tiles": _tile_counts(whole),
         **_label(prediction),
         **_left_out(whole),
         "tissue_mm2": tissue and slide.mpp and tissue.area_mm2(slide.mpp),
@@ -209,6 +211,7 @@ def _facts(whole: Segmented, source: str) -> dict[str, Any]:
         "megapixels_per_s": round(canvas.width * canvas.height / 1e6 / total, 3),
         "peak_memory_mb": round(peak_memory_mb(), 1),
         "device": str(whole.bundles[0].device),
+        "backend": whole.bundles[0].backend.name if whole.bundles[0].backend else "torch",
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 
@@ -249,6 +252,13 @@ def _left_out(whole: Segmented) -> dict[str, Any]:
             "first": next(iter(whole.unread[0].why.values())),
         }
     }
+
+
+def _tile_counts(whole: Segmented) -> dict[str, int]:
+    counts = {"grid": len(whole.tiles.grid), "kept": len(whole.tiles)}
+    if whole.bundles[0].coarse is not None and whole.looked_at is not None:
+        counts["looked_at"] = whole.looked_at
+    return counts
 
 
 def _label(prediction: Prediction) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any
 from slidemask.base.errors import SettingsError
 from slidemask.base.settings import Settings, digest
 from slidemask.infer.blend import Blend
+from slidemask.infer.cascade import Cascade
 from slidemask.models.bundle import Bundle
 from slidemask.post.clean import Post
 from slidemask.recipes.recipe import apply_change, checked
@@ -22,6 +23,7 @@ class Use(Settings):
     filters: Filters = Filters()
     blend: Blend = Blend()
     post: Post = Post()
+    cascade: Cascade | None = None
 
 
 def use_of(bundle: Bundle, changes: Sequence[str] = ()) -> Use:
@@ -41,6 +43,8 @@ def use_of(bundle: Bundle, changes: Sequence[str] = ()) -> Use:
             f"tiling.context {use.tiling.context} was asked for, but model {info.name} was trained "
             f"with {info.tiling.context}, which its network is made for. Leave it as it is."
         )
+    if use.cascade is not None and bundle.coarse is None:
+        raise SettingsError(f"cascade was set, but model {info.name} has no coarse network.")
     return use
 
 

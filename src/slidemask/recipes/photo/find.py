@@ -161,7 +161,8 @@ def _outline(
     if quadrilateral.polygon().area > _MOSTLY_SEEN * polygon.area:
         return _refused_box(region, slide, scale), "mostly outside the photo"
     small = _scaled(polygon, 1 / scale)
-    sure = float(slide[region].mean() * agreement(small, region))
+    marked = slide[region & (slide > settings.threshold)]  # not the pale middle within a border
+    sure = float(marked.mean() * agreement(small, region)) if marked.size else 0.0
     bent = float(quadrilateral.bend_shares.max())
     kind: Kind = "curved" if bent > settings.bent_share else "quadrilateral"
     outline = Outline(quadrilateral.corners, polygon, sure, kind)
