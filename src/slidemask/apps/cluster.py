@@ -8,7 +8,7 @@ which goes on where it stopped. Nothing but names and settings travels.
 import logging
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
@@ -22,7 +22,7 @@ from slidemask.base.files import output_folder
 
 if TYPE_CHECKING:
     from slidemask.data.case import Case
-    from slidemask.recipes.segment import Model, Options, Outcome
+    from slidemask.recipes.segment import Model, Options, Outcome, Watch
 
 HUGE = 4000
 """A slide of more tiles than this is cut into parts of about so many."""
@@ -63,21 +63,18 @@ class _Task:
     device: str
 
 
-def segment_on_cluster(
+def on_cluster(
     cases: "Sequence[Case]",
     models: Sequence[str],
     out: Path,
+    *,
     options: "Options",
     place: Place,
-) -> "Iterator[Outcome]":
-    """Segment slides as `recipes.segment.segment` does, on a cluster.
+) -> "Callable[[Watch], Iterator[Outcome]]":
+    """Return what segments slides on a cluster, as `recipes.segment.segment` does here.
 
     Slides, models and `out` must lie where every machine finds them under the same path.
-
-    Yields
-    ------
-    Outcome
-        As slides end, in no order. A slide whose worker died `RETRIES` times is a failure.
+    Outcomes come as slides end, in no order. A slide whose workers all died is a failure.
 
     Raises
     ------
@@ -95,7 +92,13 @@ def segment_on_cluster(
         _Task(_absolute(case), absolute, folder.resolve(), options, place.device)
         for case, folder in zip(cases, folders, strict=True)
     ]
-    yield from _run(tasks, place)
+
+    def run(watch: "Watch") -> "Iterator[Outcome]":
+        for outcome in _run(tasks, place):
+            watch(outcome)
+            yield outcome
+
+    return run
 
 
 def _run(tasks: Sequence[_Task], place: Place) -> "Iterator[Outcome]":
@@ -151,10 +154,10 @@ def _started(place: Place) -> Any:  # noqa: ANN401
             ray.init(include_dashboard=False, **quiet)
         else:
             ray.init(address=place.address, **quiet)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except Exception as error:  # noqa: BLE001 - Ray raises bare ones, too
         raise SettingsError(
-            f"No Ray cluster answers at {place.address!r} ({error}). Start one with "
-            "`ray start --head`, or use --cluster local."
+            f"Ray cannot be reached at {place.address!r} ({error}). Start a cluster with "
+            "`ray start --head`, or use --cluster local; on a busy machine try again."
         ) from error
     return ray
 

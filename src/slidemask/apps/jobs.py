@@ -1,8 +1,9 @@
 """Commands that do the work: demo, segment, train, evaluate."""
 
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -24,8 +25,10 @@ if TYPE_CHECKING:  # importing them loads torch, and --help should not wait for 
     from slidemask.data.case import Case
     from slidemask.evaluate.compare import Difference
     from slidemask.evaluate.evaluation import Evaluation
-    from slidemask.models.bundle import Bundle
-    from slidemask.recipes.segment import Options, Outcome
+    from slidemask.models.backends import Name as Backend
+    from slidemask.recipes.segment import Options, Outcome, Watch
+
+    Run = Callable[[Watch], Iterator[Outcome]]
 
 Split = Annotated[
     str | None, typer.Option("--split", help="Only this part: train, validation, test.")
@@ -65,6 +68,16 @@ def segment(
         bool,
         typer.Option("--keep-going", help="Leave out tiles that cannot be read; say which."),
     ] = False,
+    backend: Annotated[
+        str, typer.Option("--backend", help="auto, torch, openvino or onnxruntime (processors).")
+    ] = "auto",
+    cluster: Annotated[
+        str | None,
+        typer.Option("--cluster", metavar="local|ADDRESS", help="Hand slides out with Ray."),
+    ] = None,
+    cluster_cpus: Annotated[
+        int, typer.Option("--cluster-cpus", min=1, help="Cores of a task on the cluster.")
+    ] = 1,
     changes: Changes = None,
     overwrite: Overwrite = False,
 ) -> None:
@@ -75,7 +88,6 @@ def segment(
     probabilities is taken; they must know the same classes and see slides at one resolution.
     """
     from slidemask.data.case import Case
-    from slidemask.models.bundle import Bundle
     from slidemask.recipes.segment import Options
 
     if split and not cohort:
@@ -87,9 +99,17 @@ def segment(
         raise typer.BadParameter("give slides, or a cohort with --cohort")
     asked = [*(changes or ()), *([f"blend.batch={batch}"] if batch else [])]
     options = Options(
-        tuple(asked), probability, overwrite, threads=max(1, workers), keep_going=keep_going
-    )
-    if _segment(cases, [Bundle.load(one, device) for one in model], out, options):
+        tuple(asked), probability, overwrite, threads=max(1, workers), keep_going=keep_going,
+        backend=_backend(backend),
+    )  # fmt: skip
+    if cluster is None:
+        run = _here(cases, model, device, out=out, options=options)
+    else:
+        from slidemask.apps.cluster import Place, on_cluster
+
+        place = Place(cluster, cluster_cpus, device)
+        run = on_cluster(cases, model, out, options=options, place=place)
+    if _segment(cases, run, out):
         raise typer.Exit(1)
 
 
@@ -179,7 +199,6 @@ def demo(
 ) -> None:
     """Segment a slide, or a synthetic one, with a model that ships; takes about a minute."""
     from slidemask.data.case import Case
-    from slidemask.models.bundle import Bundle
     from slidemask.recipes.demo import demo_phantom
     from slidemask.recipes.segment import Options
 
@@ -187,15 +206,34 @@ def demo(
         slide = demo_phantom(out / "phantom")
         typer.echo(f"made a synthetic slide: {slide}")
     options = Options(overwrite=overwrite)
-    if _segment([Case(slide, mpp=mpp)], [Bundle.load(model, device)], out / "results", options):
+    results = out / "results"
+    run = _here([Case(slide, mpp=mpp)], [model], device, out=results, options=options)
+    if _segment([Case(slide, mpp=mpp)], run, results):
         raise typer.Exit(1)
 
 
-def _segment(cases: "list[Case]", bundles: "list[Bundle]", out: Path, options: "Options") -> int:
+def _backend(name: str) -> "Backend":
+    valid = ("auto", "torch", "openvino", "onnxruntime")
+    if name not in valid:
+        raise typer.BadParameter(f"--backend {name!r} is none of {', '.join(valid)}")
+    return cast("Backend", name)
+
+
+def _here(
+    cases: "list[Case]", models: list[str], device: str, *, out: Path, options: "Options"
+) -> "Run":
+    """Return what segments on this machine."""
+    from slidemask.models.bundle import Bundle
+    from slidemask.recipes.segment import segment as run
+
+    bundles = [Bundle.load(one, device) for one in models]
+    return lambda watch: run(cases, bundles, out, options, watch=watch)
+
+
+def _segment(cases: "list[Case]", run: "Run", out: Path) -> int:
     """Run and report; return how many slides failed."""
     from slidemask.apps.board import board_for, say
     from slidemask.recipes.reporting import report
-    from slidemask.recipes.segment import segment as run
     from slidemask.recipes.table import note_outcome
 
     outcomes = []
@@ -207,7 +245,7 @@ def _segment(cases: "list[Case]", bundles: "list[Bundle]", out: Path, options: "
 
     try:
         with board_for([case.slide for case in cases]) as board:
-            for outcome in run(cases, bundles, out, options, watch=hear):
+            for outcome in run(hear):
                 outcomes.append(outcome)
                 say(outcome, board)
     except KeyboardInterrupt:

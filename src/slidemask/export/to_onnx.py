@@ -69,7 +69,16 @@ def to_onnx(wanted: Wanted) -> tuple[onnx.ModelProto, str]:
         ) from error
     if made is None:
         raise OutputError("torch.onnx returned no program; please report it with the bundle.")
-    return made.model_proto, dynamic
+    model = made.model_proto
+    for one in (
+        *model.graph.node,
+        *model.graph.value_info,
+        *model.graph.input,
+        *model.graph.output,
+    ):
+        one.ClearField("metadata_props")  # where in whose files each operation was called
+        one.ClearField("doc_string")
+    return model, dynamic
 
 
 def start(path: Path) -> Predict:

@@ -11,10 +11,12 @@ from shapely.geometry import Polygon
 
 from slidemask.base.settings import Settings
 from slidemask.base.types import Mask
-from slidemask.geometry.components import Ids, label
+from slidemask.geometry.components import Ids, label, merged
 
 Plane = NDArray[np.float32]
 """(H, W), one class's probabilities, 0..1."""
+_PARTING = 0.5
+"""Mean probability of a border along a seam from which on it parts two slides."""
 Kind = Literal["quadrilateral", "curved", "box"]
 
 
@@ -88,8 +90,9 @@ def separate(inside: Plane, border: Plane, settings: Outlines) -> tuple[Ids, int
     """Give the slides of a photo numbers from 1 up, also where they touch.
 
     Confident interiors are the seeds, and what is enclosed all round: a pale middle within a clear
-    border. Each pixel of the border belongs to the nearest seed, as
-    far as a border can reach.
+    border. Seeds are cut at their necks, so that a border with gaps still parts two slides; parts
+    between which no border runs are one again. Each other pixel belongs to the nearest seed, as far
+    as a border can reach.
 
     Parameters
     ----------
@@ -121,12 +124,14 @@ def separate(inside: Plane, border: Plane, settings: Outlines) -> tuple[Ids, int
     seeds = _without_small(seeds, smallest_px / 4)
     if not seeds.any():
         return np.zeros(inside.shape, np.int32), 0
-    away, nearest = cv2.distanceTransformWithLabels(
-        (~seeds).view(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_CCOMP
-    )
-    reach_px = 2 * settings.border_share * max(inside.shape) + 1
-    kept = (marked | enclosed) & (away <= reach_px)
-    ids, count = np.where(kept, nearest, 0).astype(np.int32), int(nearest.max())
+    width_px = settings.border_share * max(inside.shape)
+    away = cv2.distanceTransform((~seeds).view(np.uint8), cv2.DIST_L2, 5)
+    kept = (marked | enclosed) & (away <= 2 * width_px + 1)
+    _, nearest = cv2.distanceTransformWithLabels(
+        (~_cores(seeds, round(0.75 * width_px))).view(np.uint8),
+        cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_CCOMP,
+    )  # fmt: skip
+    ids, count = _rejoined(np.where(kept, nearest, 0).astype(np.int32), border, round(width_px))
     return _renumbered(ids, count, smallest_px)
 
 
@@ -147,6 +152,41 @@ def _holes(mask: Mask) -> Mask:
     outside = np.pad(~mask, 1, constant_values=True).view(np.uint8)
     _, ids = cv2.connectedComponents(outside, connectivity=4)
     return ((ids > 0) & (ids != ids[0, 0]))[1:-1, 1:-1]
+
+
+def _cores(seeds: Mask, radius_px: int) -> Mask:
+    """Return seeds without their rims and necks; those that are nothing else stay whole."""
+    if radius_px < 1:
+        return seeds
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius_px + 1,) * 2)
+    cores = cv2.erode(seeds.view(np.uint8), disc, borderType=cv2.BORDER_REPLICATE) > 0
+    ids, count = label(seeds, 8)
+    lost = np.ones(count + 1, bool)
+    lost[ids[cores]] = False
+    lost[0] = False
+    return cores | lost[ids]
+
+
+def _rejoined(ids: Ids, border: Plane, reach_px: int) -> tuple[Ids, int]:
+    """Give parts one number where no border runs between them."""
+    count = int(ids.max())
+    side = 2 * max(1, reach_px // 2) + 1  # the seam may lie a little beside the border
+    near = cv2.dilate(border, np.ones((side, side), np.uint8))
+    pairs, strengths = list[NDArray[np.int64]](), list[NDArray[np.float32]]()
+    for one, other in (
+        ((slice(None), slice(1, None)), (slice(None), slice(None, -1))),
+        ((slice(1, None), slice(None)), (slice(None, -1), slice(None))),
+    ):
+        low, high = np.minimum(ids[one], ids[other]), np.maximum(ids[one], ids[other])
+        seam = (low > 0) & (low != high)
+        pairs.append(low[seam].astype(np.int64) * (count + 1) + high[seam])
+        strengths.append(near[one][seam])
+    keys, which = np.unique(np.concatenate(pairs), return_inverse=True)
+    mean = np.bincount(which, np.concatenate(strengths)) / np.maximum(np.bincount(which), 1)
+    joined = keys[mean < _PARTING]
+    table = np.stack([joined // (count + 1), joined % (count + 1)], axis=1).astype(np.int32)
+    renumbered, remaining = merged(count, table)
+    return renumbered[ids], remaining
 
 
 def _without_small(mask: Mask, smallest_px: float) -> Mask:
