@@ -49,7 +49,7 @@ def test_open_sizes_metadata_and_smaller_numbers(
     )
     assert half.megabytes < single.megabytes
     halves = [one for one in onnx.load(half.path).graph.initializer if one.data_type == 10]
-    assert sum(np.prod(one.dims) for one in halves) > 7000  # of 8.1 thousand
+    assert sum(np.prod(one.dims) for one in halves) > 6000  # nearly all
     assert str(Path(slidemask.__file__).parent) not in single.path.read_bytes().decode("latin-1")
     eighth = export(
         bundle, "onnx", tmp_path / "int8", Options(precision="int8", tiles=[picture], count=6)

@@ -154,7 +154,7 @@ def _started(place: Place) -> Any:  # noqa: ANN401
             ray.init(include_dashboard=False, **quiet)
         else:
             ray.init(address=place.address, **quiet)
-    except Exception as error:  # noqa: BLE001 - Ray raises bare ones, too
+    except Exception as error:  # Ray raises bare ones, too
         raise SettingsError(
             f"Ray cannot be reached at {place.address!r} ({error}). Start a cluster with "
             "`ray start --head`, or use --cluster local; on a busy machine try again."

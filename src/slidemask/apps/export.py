@@ -3,11 +3,14 @@
 import tempfile
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from slidemask.apps.options import CAUTION, Json, Mpp, Out, Overwrite, show
+
+if TYPE_CHECKING:
+    from slidemask.export.export import Exported
 
 
 class Target(StrEnum):
@@ -28,42 +31,44 @@ class Numbers(StrEnum):
     int8 = "int8"
 
 
+BundleName = Annotated[
+    str,
+    typer.Argument(metavar="BUNDLE", help="Run folder, bundle folder or zip, or a shipped model."),
+]
+Tiles = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--tiles",
+        metavar="PATH",
+        help="Slide, picture or cohort CSV whose tiles are compared, and calibrate int8; may be "
+        "repeated. Else the demo's synthetic slide is compared.",
+    ),
+]
+Side = Annotated[
+    tuple[int, int] | None,
+    typer.Option("--size", metavar="ROWS COLUMNS", help="Of the input, pixels; else the tile's."),
+]
+LitertPython = Annotated[
+    Path | None,
+    typer.Option("--litert-python", help="Python of an environment with litert-torch."),
+]
+
+
 def export(
-    bundle: Annotated[
-        str,
-        typer.Argument(
-            metavar="BUNDLE", help="Run folder, bundle folder or zip, or a shipped model."
-        ),
-    ],
+    bundle: BundleName,
     to: Annotated[Target, typer.Option("--to", help="Format.")],
     out: Out,
     precision: Annotated[
         Numbers, typer.Option("--precision", help="Numbers of the weights; int8 needs --tiles.")
     ] = Numbers.fp32,
-    tiles: Annotated[
-        list[Path] | None,
-        typer.Option(
-            "--tiles",
-            metavar="PATH",
-            help="Slide, picture or cohort CSV whose tiles are compared, and calibrate int8; may "
-            "be repeated. Else the demo's synthetic slide is compared.",
-        ),
-    ] = None,
+    tiles: Tiles = None,
     count: Annotated[int, typer.Option("--count", min=1, help="Tiles to compare.")] = 16,
     mpp: Mpp = None,
-    size: Annotated[
-        tuple[int, int] | None,
-        typer.Option(
-            "--size", metavar="ROWS COLUMNS", help="Of the input, in pixels; else the tile's."
-        ),
-    ] = None,
+    size: Side = None,
     fixed: Annotated[
         bool, typer.Option("--fixed", help="One tile of one size, also where more could be open.")
     ] = False,
-    litert_python: Annotated[
-        Path | None,
-        typer.Option("--litert-python", help="Python of an environment with litert-torch."),
-    ] = None,
+    litert_python: LitertPython = None,
     as_json: Json = False,
     overwrite: Overwrite = False,
 ) -> None:
@@ -96,8 +101,17 @@ def export(
             overwrite=overwrite,
         )
         done = run(loaded, to.value, out, options)
+    values = _told(done)
+    if as_json:
+        show(values | {"notes": list(done.notes)}, as_json=True)
+        return
+    show(values, as_json=False)
+    typer.echo("\n".join([*done.notes, str(done.folder / "card.md"), CAUTION]))
+
+
+def _told(done: "Exported") -> dict[str, Any]:
     parity = done.parity
-    values = {
+    return {
         "file": str(done.path),
         "megabytes": done.megabytes,
         "tiles_compared": parity.tiles,
@@ -107,8 +121,3 @@ def export(
         "ms_per_tile": parity.ms_per_tile,
         "torch_ms_per_tile": parity.torch_ms_per_tile,
     }
-    if as_json:
-        show(values | {"notes": list(done.notes)}, as_json=True)
-        return
-    show(values, as_json=False)
-    typer.echo("\n".join([*done.notes, str(done.folder / "card.md"), CAUTION]))

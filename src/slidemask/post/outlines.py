@@ -15,7 +15,7 @@ from slidemask.geometry.components import Ids, label, merged
 
 Plane = NDArray[np.float32]
 """(H, W), one class's probabilities, 0..1."""
-_PARTING = 0.5
+_PARTING = 0.6
 """Mean probability of a border along a seam from which on it parts two slides."""
 Kind = Literal["quadrilateral", "curved", "box"]
 
@@ -131,7 +131,8 @@ def separate(inside: Plane, border: Plane, settings: Outlines) -> tuple[Ids, int
         (~_cores(seeds, round(0.75 * width_px))).view(np.uint8),
         cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_CCOMP,
     )  # fmt: skip
-    ids, count = _rejoined(np.where(kept, nearest, 0).astype(np.int32), border, round(width_px))
+    parts = np.where(kept, nearest, 0).astype(np.int32)
+    ids, count = _rejoined(parts, label(seeds, 8)[0], border, reach_px=round(width_px))
     return _renumbered(ids, count, smallest_px)
 
 
@@ -167,9 +168,11 @@ def _cores(seeds: Mask, radius_px: int) -> Mask:
     return cores | lost[ids]
 
 
-def _rejoined(ids: Ids, border: Plane, reach_px: int) -> tuple[Ids, int]:
-    """Give parts one number where no border runs between them."""
+def _rejoined(ids: Ids, seeds: Ids, border: Plane, *, reach_px: int) -> tuple[Ids, int]:
+    """Give parts of one seed one number where no border runs between them."""
     count = int(ids.max())
+    owner = np.zeros(count + 1, np.int32)
+    owner[ids[seeds > 0]] = seeds[seeds > 0]
     side = 2 * max(1, reach_px // 2) + 1  # the seam may lie a little beside the border
     near = cv2.dilate(border, np.ones((side, side), np.uint8))
     pairs, strengths = list[NDArray[np.int64]](), list[NDArray[np.float32]]()
@@ -178,9 +181,9 @@ def _rejoined(ids: Ids, border: Plane, reach_px: int) -> tuple[Ids, int]:
         ((slice(1, None), slice(None)), (slice(None, -1), slice(None))),
     ):
         low, high = np.minimum(ids[one], ids[other]), np.maximum(ids[one], ids[other])
-        seam = (low > 0) & (low != high)
+        seam = (low > 0) & (low != high) & (owner[low] == owner[high])
         pairs.append(low[seam].astype(np.int64) * (count + 1) + high[seam])
-        strengths.append(near[one][seam])
+        strengths.append(np.asarray(near[one][seam], np.float32))
     keys, which = np.unique(np.concatenate(pairs), return_inverse=True)
     mean = np.bincount(which, np.concatenate(strengths)) / np.maximum(np.bincount(which), 1)
     joined = keys[mean < _PARTING]
