@@ -16,11 +16,17 @@ from slidemask.models.bundle import Bundle
 from slidemask.tiles.filters import Filters
 
 
+def pixels_of(path: Path) -> np.ndarray:
+    pixels = cv2.imread(str(path))
+    assert pixels is not None
+    return pixels[..., ::-1]
+
+
 def test_tiles_are_pixels_of_the_picture(
     make_bundle: Callable[[str], Bundle], picture: Path
 ) -> None:
     info = make_bundle("unet").info
-    pixels = cv2.imread(str(picture))[..., ::-1]
+    pixels = pixels_of(picture)
     tiles = read_tiles([picture], info, (40, 40), 100)
     assert tiles.shape == (30, 40, 40, 3)  # 5 rows of 6
     assert np.array_equal(tiles[7], pixels[40:80, 40:80])
@@ -42,7 +48,7 @@ def test_every_slide_of_a_cohort_gives_some(
     write_cohort(tmp_path / "cohort.csv", [Case(path) for path in paths])
     info = make_bundle("unet").info
     tiles = read_tiles([tmp_path / "cohort.csv"], info, (40, 40), 3)
-    firsts = [cv2.imread(str(path))[:40, :40, ::-1] for path in paths]
+    firsts = [pixels_of(path)[:40, :40] for path in paths]
     assert np.array_equal(tiles, np.stack(firsts))
 
 

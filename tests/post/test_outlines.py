@@ -15,6 +15,7 @@ from slidemask.recipes.photo.find import outlines_from
 
 HEIGHT, WIDTH = 600, 800
 SMALL = Outlines(longest_px=320)
+BROAD = Outlines(border_share=0.02)
 
 
 def tilted(x: float, y: float, width: float, height: float, degrees: float = 0.0) -> np.ndarray:
@@ -49,6 +50,30 @@ def test_touching_slides_are_told_apart_and_specks_are_not_slides() -> None:
     assert left[0] != right[0]
     for number in (1, 2):
         assert abs((ids == number).sum() - 300 * 400 * 0.4**2) < 0.03 * 300 * 400 * 0.4**2
+
+
+def test_a_border_with_a_gap_parts_two_slides_and_none_parts_one() -> None:
+    inside, border = np.zeros((2, 120, 200), np.float32)
+    border[20:100, 20:180] = 1
+    inside[22:98, 22:178] = 1
+    assert separate(inside, border, BROAD)[1] == 1
+    inside[30:90, 95:105] = 0.1  # a dark band within one slide
+    assert separate(inside, border * 0, BROAD)[1] == 1
+    inside[22:92, 98:102] = 0  # a line between two, open below
+    border[22:92, 98:102] = 1
+    ids, count = separate(inside, border * (inside < 0.5), BROAD)
+    assert count == 2
+    assert ids[60, 60] != ids[60, 140]
+
+
+def test_a_pale_middle_within_a_clear_border_belongs_to_the_slide() -> None:
+    inside, border = np.zeros((2, 120, 200), np.float32)
+    border[20:100, 40:160] = 1
+    border[24:96, 44:156] = 0
+    inside[24:60, 44:156] = 1
+    ids, count = separate(inside, border, BROAD)
+    assert count == 1
+    assert (ids[20:100, 40:160] == 1).all()
 
 
 def test_nothing_is_found_where_nothing_is() -> None:
