@@ -93,17 +93,45 @@ def regions(
 
 
 def quadrilateral(region: NDArray[np.bool_]) -> Corners | None:
-    """Return the four corners of the tightest quadrilateral that OpenCV finds round a region."""
-    rows, columns = np.nonzero(region)
-    if len(rows) < 16:
-        return None
-    middles = [(0.5, 0), (1, 0.5), (0.5, 1), (0, 0.5)]  # of a pixel's sides
-    points = np.concatenate([np.stack([columns + x, rows + y], axis=1) for x, y in middles])
+    """Return the four corners of a region: the tightest four sides, each laid along its edge."""
+    points = edge(region)
     hull = cv2.convexHull(points.astype(np.float32))
     if len(hull) < 4:
         return None
-    corners = cv2.approxPolyN(hull, 4)
-    return clockwise(corners.reshape(-1, 2).astype(np.float64))
+    corners = clockwise(cv2.approxPolyN(hull, 4).reshape(-1, 2).astype(np.float64))
+    for band in (0.06, 0.03):
+        lines = [laid(points, corners[k], corners[(k + 1) % 4], band) for k in range(4)]
+        corners = np.array([meet(lines[k - 1], lines[k]) for k in range(4)])
+    return corners
+
+
+def edge(region: NDArray[np.bool_]) -> Corners:
+    """Return the middles of all sides of pixels between a region and what is not."""
+    padded = np.pad(region, 1).astype(np.int8)
+    rows, columns = np.nonzero(np.diff(padded, axis=0)[:, 1:-1])
+    upright = np.nonzero(np.diff(padded, axis=1)[1:-1])
+    across = np.stack([columns + 0.5, rows], axis=1)
+    return np.concatenate([across, np.stack([upright[1], upright[0] + 0.5], axis=1)])
+
+
+def laid(points: Corners, start: Corners, end: Corners, band: float) -> tuple[Corners, Corners]:
+    """Return the line (point, direction) that fits the points near a side best."""
+    chord = end - start
+    along = (points - start) @ chord / (chord @ chord)
+    away = np.abs((points - start) @ (chord[1], -chord[0])) / (chord @ chord)
+    near = points[(along > 0.1) & (along < 0.9) & (away < band)]
+    if len(near) < 8:
+        return start, chord
+    middle = near.mean(axis=0)
+    (xx, xy), (_, yy) = np.cov((near - middle).T)
+    angle = np.arctan2(2 * xy, xx - yy) / 2
+    return middle, np.array([np.cos(angle), np.sin(angle)])
+
+
+def meet(one: tuple[Corners, Corners], other: tuple[Corners, Corners]) -> Corners:
+    """Return where two lines meet."""
+    (p, u), (q, v) = one, other
+    return p + u * ((q - p) @ (v[1], -v[0])) / (u @ (v[1], -v[0]))
 
 
 def clockwise(corners: Corners) -> Corners:

@@ -6,9 +6,9 @@ import torch
 from torch.export import Dim, ExportedProgram
 
 from slidemask.base.errors import OutputError
-from slidemask.export.graph import Graph
 from slidemask.export.quiet import quiet
 from slidemask.export.wanted import Port, Wanted
+from slidemask.models.graph import Graph
 
 _VARYING = {
     "batch, height and width": (0, 1, 2),

@@ -12,11 +12,11 @@ from torch.export import ExportedProgram
 from slidemask.base.errors import OutputError
 from slidemask.base.types import Probs
 from slidemask.export.exported import ports, shape_of, write_down
-from slidemask.export.graph import Graph
 from slidemask.export.mil import UnknownOperationError, evaluate, operations
 from slidemask.export.parity import one_by_one
 from slidemask.export.quiet import quiet
 from slidemask.export.wanted import Format, Port, Predict, Wanted, Written
+from slidemask.models.graph import Graph
 
 with quiet():  # it warns of what it will not do
     import coremltools

@@ -10,10 +10,10 @@ from torch.export import ExportedProgram
 from slidemask.base.errors import OutputError
 from slidemask.base.types import Probs
 from slidemask.export.exported import ports, shape_of, write_down
-from slidemask.export.graph import Graph
 from slidemask.export.parity import one_by_one
 from slidemask.export.quiet import quiet
 from slidemask.export.wanted import Format, Predict, Wanted, Written
+from slidemask.models.graph import Graph
 
 with quiet():  # they warn of their own ways
     from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner

@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from slidemask.base.errors import OutputError, SettingsError
 from slidemask.base.types import Probs
 from slidemask.export.exported import ports, shape_of, write_down
-from slidemask.export.graph import Graph
 from slidemask.export.parity import one_by_one
 from slidemask.export.wanted import Format, Predict, Wanted, Written
+from slidemask.models.graph import Graph
 
 _SCRIPT = Path(__file__).with_name("litert_script.py")
 _HOW = (

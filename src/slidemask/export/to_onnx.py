@@ -14,9 +14,9 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 from slidemask.base.errors import OutputError
 from slidemask.base.types import Probs
 from slidemask.export.exported import ports, write_down_varying
-from slidemask.export.graph import Graph
 from slidemask.export.quiet import quiet
 from slidemask.export.wanted import Format, Predict, Wanted, Written
+from slidemask.models.graph import Graph
 
 _QUANTISED = (
     "Conv", "ConvTranspose", "Gemm", "MatMul", "Add", "Relu", "Clip", "Concat",

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from exportkinds import KINDS
-from slidemask.export.graph import Graph
 from slidemask.models.bundle import Bundle
+from slidemask.models.graph import Graph
 
 
 def tiles_of(bundle: Bundle, count: int = 2) -> np.ndarray:
