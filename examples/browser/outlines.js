@@ -23,7 +23,7 @@ export function findOutlines(planes, { width, height }, names, photo) {
   const found = [];
   for (const { pixels, total } of regions.slice(1)) {
     if (pixels.length < photo.min_share * area) continue;
-    const corners = quadrilateral(pixels, width);
+    const corners = quadrilateral(pixels, ids, width, height);
     if (!corners) continue;
     const sure = (total / pixels.length) * agreement(corners, pixels, width);
     if (sure >= photo.min_confidence) found.push({ corners, sure });
@@ -65,53 +65,95 @@ function* neighbours(i, width, height) {
   if (i < width * (height - 1)) yield i + width;
 }
 
-// The convex hull, of which the side that costs least area is taken away until four are left.
-export function quadrilateral(pixels, width) {
-  const row = (k) => Math.floor(pixels[k] / width);
-  const ends = pixels.filter((_, k) => row(k) !== row(k - 1) || row(k) !== row(k + 1));
-  const points = ends.flatMap((i) => {
-    const [x, y] = [i % width, Math.floor(i / width)];
-    return [[x + 0.5, y], [x + 1, y + 0.5], [x + 0.5, y + 1], [x, y + 0.5]]; // middles of its sides
-  });
-  const ring = hull(points);
+// The tightest four sides round a region, each then laid along the region's edge.
+function quadrilateral(pixels, ids, width, height) {
+  const points = edge(pixels, ids, width, height);
+  let ring = fourOf(hull(points));
+  if (!ring) return null;
+  for (const band of [0.06, 0.03]) {
+    const lines = ring.map((a, k) => laid(points, a, ring[(k + 1) % 4], band));
+    ring = lines.map((line, k) => crossing(lines.at(k - 1), line));
+  }
+  return fromTopLeft(ring);
+}
+
+// Middles of all sides of pixels between a region and what is not.
+function edge(pixels, ids, width, height) {
+  const points = [];
+  for (const i of pixels) {
+    const [x, y, id] = [i % width, Math.floor(i / width), ids[i]];
+    if (x === 0 || ids[i - 1] !== id) points.push([x, y + 0.5]);
+    if (x === width - 1 || ids[i + 1] !== id) points.push([x + 1, y + 0.5]);
+    if (y === 0 || ids[i - width] !== id) points.push([x + 0.5, y]);
+    if (y === height - 1 || ids[i + width] !== id) points.push([x + 0.5, y + 1]);
+  }
+  return points;
+}
+
+// Takes away the side that costs least area until four are left.
+function fourOf(ring) {
   while (ring.length > 4) {
     let least = { cost: Infinity };
     ring.forEach((b, k) => {
       const [a, c, d] = [-1, 1, 2].map((step) => ring.at((k + step) % ring.length));
-      const corner = meet(a, b, d, c); // where the sides before and after b–c meet
+      const corner = beyond(a, b, d, c);
       const cost = corner ? cross(b, corner, c) : Infinity;
-      if (cost >= 0 && cost < least.cost) least = { cost, k, corner };
+      if (cost < least.cost) least = { cost, k, corner };
     });
     if (!least.corner) return null;
     ring[least.k] = least.corner;
     ring.splice((least.k + 1) % ring.length, 1);
   }
-  return ring.length === 4 ? fromTopLeft(ring) : null;
+  return ring.length === 4 ? ring : null;
+}
+
+// The line (point, direction) that fits the points near a side best, by total least squares.
+function laid(points, a, b, band) {
+  const [cx, cy] = [b[0] - a[0], b[1] - a[1]];
+  const square = cx * cx + cy * cy;
+  const near = points.filter(([x, y]) => {
+    const along = ((x - a[0]) * cx + (y - a[1]) * cy) / square;
+    return along > 0.1 && along < 0.9 && Math.abs(cross(a, b, [x, y])) / square < band;
+  });
+  if (near.length < 8) return [a, [cx, cy]];
+  const mean = [0, 1].map((axis) => near.reduce((sum, point) => sum + point[axis], 0) / near.length);
+  let [xx, xy, yy] = [0, 0, 0];
+  for (const point of near) {
+    const [x, y] = [point[0] - mean[0], point[1] - mean[1]];
+    (xx += x * x), (xy += x * y), (yy += y * y);
+  }
+  const angle = Math.atan2(2 * xy, xx - yy) / 2;
+  return [mean, [Math.cos(angle), Math.sin(angle)]];
+}
+
+function crossing([p, u], [q, v]) {
+  const step = ((q[0] - p[0]) * v[1] - (q[1] - p[1]) * v[0]) / (u[0] * v[1] - u[1] * v[0]);
+  return [p[0] + step * u[0], p[1] + step * u[1]];
 }
 
 // Twice the area of a triangle; positive where a, b, c run clockwise as seen (y is down).
 const cross = (a, b, c) => (b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0]);
 
 // Where a–b, prolonged beyond b, meets d–c, prolonged beyond c; null where they run apart.
-function meet(a, b, d, c) {
-  const [ux, uy, vx, vy] = [b[0] - a[0], b[1] - a[1], c[0] - d[0], c[1] - d[1]];
-  const turn = ux * vy - uy * vx;
-  const beyond = ((d[0] - b[0]) * vy - (d[1] - b[1]) * vx) / turn;
-  return turn && beyond >= 0 ? [b[0] + beyond * ux, b[1] + beyond * uy] : null;
+function beyond(a, b, d, c) {
+  const [u, v] = [[b[0] - a[0], b[1] - a[1]], [c[0] - d[0], c[1] - d[1]]];
+  const corner = crossing([b, u], [c, v]);
+  const ahead = (corner[0] - b[0]) * u[0] + (corner[1] - b[1]) * u[1];
+  return ahead >= 0 && Number.isFinite(ahead) ? corner : null;
 }
 
 // Andrew's monotone chain, clockwise as seen.
 function hull(points) {
-  points.sort((a, b) => a[0] - b[0] || a[1] - b[1]);
-  const half = (sorted) => {
+  const sorted = [...points].sort((a, b) => a[0] - b[0] || a[1] - b[1]);
+  const half = (run) => {
     const chain = [];
-    for (const point of sorted) {
+    for (const point of run) {
       while (chain.length > 1 && cross(chain.at(-2), chain.at(-1), point) <= 0) chain.pop();
       chain.push(point);
     }
     return chain.slice(0, -1);
   };
-  return [...half(points), ...half(points.reverse())];
+  return [...half(sorted), ...half(sorted.reverse())];
 }
 
 function fromTopLeft(ring) {

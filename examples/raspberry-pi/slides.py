@@ -36,7 +36,9 @@ def open_model(path: Path) -> Model:
         import openvino
 
         network = openvino.Core().read_model(path)
-        told = {key: network.get_rt_info(["slidemask", key]).astype(str) for key in ("classes", "use")}
+        told = {
+            key: network.get_rt_info(["slidemask", key]).astype(str) for key in ("classes", "use")
+        }
         compiled = openvino.compile_model(network, "AUTO")
 
         def run(image: Picture) -> NDArray[np.float32]:
@@ -53,7 +55,9 @@ def open_model(path: Path) -> Model:
             return session.run(None, {"image": image})[0]
 
     names = [one["name"] for one in json.loads(told["classes"])]
-    return Model(lambda seen: run(seen[None, ..., ::-1].copy())[0], names, json.loads(told["use"])["photo"])
+    return Model(
+        lambda seen: run(seen[None, ..., ::-1].copy())[0], names, json.loads(told["use"])["photo"]
+    )
 
 
 def find_slides(photo: Picture, model: Model) -> list[tuple[Corners, float]]:

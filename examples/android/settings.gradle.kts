@@ -1,0 +1,6 @@
+pluginManagement { repositories { google(); mavenCentral(); gradlePluginPortal() } }
+
+dependencyResolutionManagement { repositories { google(); mavenCentral() } }
+
+rootProject.name = "slides"
+include(":app")
