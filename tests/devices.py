@@ -4,7 +4,7 @@ from pathlib import Path
 
 from shapely.geometry import Polygon
 
-from drawnphotos import Quad
+from drawn import Quad
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from drawnphotos import Quad, draw_photo, quad_in, save_pink_bundle
+from drawn import Quad, draw_photo, quad_in, save_pink_bundle
 from slidemask.export.export import Options, export
 from slidemask.models.bundle import Bundle
 

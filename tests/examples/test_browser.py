@@ -14,7 +14,7 @@ from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
 from devices import EXAMPLES, worst_overlap
-from drawnphotos import Quad
+from drawn import Quad
 
 BROWSER = EXAMPLES / "browser"
 CHROMIUM = shutil.which("chromium")

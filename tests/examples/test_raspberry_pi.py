@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from devices import EXAMPLES, worst_overlap
-from drawnphotos import Quad
+from drawn import Quad
 from slidemask.export.export import Options, export
 from slidemask.io.photograph import read_photo
 from slidemask.models.bundle import Bundle

@@ -29,9 +29,9 @@ data class Settings(
 )
 
 /** Probabilities of "slide" and "border", row by row. */
-class Map2(val inside: FloatArray, val border: FloatArray, val width: Int, val height: Int)
+class ProbabilityMap(val inside: FloatArray, val border: FloatArray, val width: Int, val height: Int)
 
-fun findOutlines(map: Map2, settings: Settings): List<Outline> = with(map) {
+fun findOutlines(map: ProbabilityMap, settings: Settings): List<Outline> = with(map) {
     val ids = components(width, height) { inside[it] > settings.threshold && inside[it] >= border[it] }
     val reach = (2 * settings.borderShare * maxOf(width, height)).roundToInt() + 1
     grow(ids, reach, width, height) { inside[it] + border[it] > settings.threshold }

@@ -45,7 +45,7 @@ class SlideFinder(assets: AssetManager) : AutoCloseable {
             val at = (i / width * columns + i % width) * names.size
             names.indexOf(name).let { if (it < 0) 0f else probabilities[at + it] }
         }
-        return findOutlines(Map2(plane("slide"), plane("border"), width, height), settings).map {
+        return findOutlines(ProbabilityMap(plane("slide"), plane("border"), width, height), settings).map {
             it.copy(corners = it.corners.map { (x, y) -> Point(x * photo.width / width, y * photo.height / height) })
         }
     }
