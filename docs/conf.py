@@ -47,7 +47,7 @@ html_show_copyright = False
 html_show_sourcelink = False
 
 sphinx_gallery_conf = {
-    "examples_dirs": "../examples",
+    "examples_dirs": "../examples/gallery",
     "gallery_dirs": "gallery",
     "filename_pattern": "/plot_",
     "abort_on_example_error": True,

@@ -65,15 +65,16 @@ def page(site: str, drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> It
     film.write_bytes(drawn.read_bytes())
     with sync_playwright() as play:
         browser = play.chromium.launch(
-            executable_path=CHROMIUM, args=[*FLAGS, f"--use-file-for-fake-video-capture={film}"]
+            executable_path=CHROMIUM,
+            args=[*FLAGS, f"--use-file-for-fake-video-capture={film}"],
+            timeout=PATIENCE_MS,
         )
         page = browser.new_page()
+        page.set_default_timeout(PATIENCE_MS)
         asked = list[str]()
         page.on("request", lambda request: asked.append(request.url))
         page.goto(site)
-        page.wait_for_function(
-            "document.getElementById('said').textContent === 'Ready.'", timeout=PATIENCE_MS
-        )
+        page.wait_for_function("document.getElementById('said').textContent === 'Ready.'")
         yield page
         assert all(url.startswith((site, "blob:", "data:")) for url in asked), asked
         browser.close()
@@ -83,14 +84,14 @@ def look(page: Page, act: Callable[[], None]) -> list[Quad]:
     """Let the page look at a picture; return the corners that it found."""
     page.evaluate("delete document.getElementById('photo').dataset.outlines")
     act()
-    page.wait_for_selector("#photo[data-outlines]", timeout=PATIENCE_MS)
+    page.wait_for_selector("#photo[data-outlines]")
     found = json.loads(page.get_attribute("#photo", "data-outlines") or "")
     return [np.array(one["corners"]) for one in found]
 
 
 def test_finds_the_slides_before_the_camera(page: Page, quads: list[Quad], tmp_path: Path) -> None:
     page.click("#start")
-    page.wait_for_selector("#take", state="visible", timeout=PATIENCE_MS)
+    page.wait_for_selector("#take", state="visible")
     found = look(page, lambda: page.click("#take"))
     size = page.evaluate("[photo.width, photo.height]")
     scaled = [quad * np.array(size) / (640, 480) for quad in quads]
