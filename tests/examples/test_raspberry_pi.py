@@ -89,6 +89,7 @@ def test_a_video_is_a_camera(slides: ModuleType, drawn: Path, tmp_path: Path) ->
     import cv2
 
     frame = cv2.imread(str(drawn))
+    assert frame is not None
     video = cv2.VideoWriter(str(tmp_path / "v.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 5, (640, 480))
     for _ in range(5):
         video.write(frame)
