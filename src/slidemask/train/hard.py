@@ -53,7 +53,7 @@ def hardest(
 
     >>> half = Sampling(hard_pool=0.5)
     >>> hardest(np.array([7, 8, 9, 10]), np.array([0.2, 0.0, 0.9, 0.1], np.float32), half)
-    array([ 9,  7])
+    array([9, 7])
     """
     count = int(np.ceil(sampling.hard_pool * len(rows)))
     order = np.argsort(-wrong, kind="stable")[:count]
