@@ -95,7 +95,7 @@ def batches_of(path: Path, bundle: Bundle, use: Use) -> list[NDArray[np.uint8]]:
         batch = Job(slide, tiles, bundle, use.blend).batch
         return [
             np.stack([read_tile(slide, tile.box, grid.downsample) for tile in group])
-            for group in batches_in_order(tiles, 0, batch)
+            for group in batches_in_order(tiles, range(grid.shape[0]), batch)
         ]
 
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -48,7 +49,7 @@ def slide(tmp_path: Path) -> Path:
 
 
 def go(
-    cases: list[Case] | list[Path], bundle: Bundle, out: Path, *changes: str, **options: bool
+    cases: list[Case] | list[Path], bundle: Bundle, out: Path, *changes: str, **options: Any
 ) -> list[Outcome]:
     given = [case if isinstance(case, Case) else Case(case) for case in cases]
     return list(segment(given, bundle, out, Options(changes, **options)))

@@ -2,6 +2,7 @@
 
 import csv
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -76,7 +77,7 @@ def slide(tmp_path: Path) -> Path:
     return write_slide(tmp_path / "s.tif", pixels)
 
 
-def go(slide: Path, bundles: list[Bundle], out: Path, *changes: str, **options: bool) -> Outcome:
+def go(slide: Path, bundles: list[Bundle], out: Path, *changes: str, **options: Any) -> Outcome:
     (outcome,) = segment([Case(slide)], bundles, out, Options(changes, **options))
     return outcome
 
@@ -107,7 +108,12 @@ def test_a_voting_network_s_slide_gets_the_label_of_most_positive_tiles(
 def test_a_slide_without_positive_tiles_has_no_label(slide: Path, tmp_path: Path) -> None:
     bundle = save_voting_bundle(tmp_path / "votes", 1)
     outcome = go(
-        slide, [bundle], tmp_path / "out", "filters.max_background_share=0.0", "filters.light=0", "filters.dark=0"
+        slide,
+        [bundle],
+        tmp_path / "out",
+        "filters.max_background_share=0.0",
+        "filters.light=0",
+        "filters.dark=0",
     )
     assert outcome.state == "done", outcome.message
     assert read_summary(outcome.folder)["label"] == {"class": "", "tiles": {"high": 0, "low": 0}}

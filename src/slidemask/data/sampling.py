@@ -291,7 +291,8 @@ class _Windows:
         tops, lefts = np.minimum(self.tops, height - 1), np.minimum(self.lefts, width - 1)
         bottoms = np.minimum(tops + self.extent, height)
         rights = np.minimum(lefts + self.extent, width)
-        sums = np.asarray(cv2.integral(mask.view(np.uint8)))  # int32; a band is < 2**25 samples
+        # A band is < 2**25 samples.
+        sums = np.asarray(cv2.integral(mask.view(np.uint8)), np.int32)
         return (
             sums[np.ix_(bottoms, rights)]
             - sums[np.ix_(tops, rights)]
