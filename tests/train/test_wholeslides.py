@@ -117,7 +117,7 @@ def test_cleaned_counts_are_those_of_the_mask_that_segment_writes(
 
     if ink:
         monkeypatch.setattr(wholeslides, "select", marked)
-        monkeypatch.setattr("slidemask.recipes.segment.select", marked)
+        monkeypatch.setattr("slidemask.recipes.oneslide.select", marked)
     slides = slides_of(cases, bundle, tmp_path)
     found = slides.cleaned(bundle, POSTS)
     assert [len(counts) for counts in found] == [2] * len(POSTS)
