@@ -30,7 +30,7 @@ from slidemask.models.devices import Precision, number_type
 from slidemask.models.graph import Graph
 
 Name = Literal["auto", "torch", "openvino", "onnxruntime"]
-FEW_TILES = 32
+FEW_TILES = 64
 """Below so many tiles converting a network costs more than it saves."""
 LIMITS = {"fp32": 0.002, "bf16": 0.02}
 """Largest mean difference of probabilities on probe tiles that "auto" accepts; an untrained
@@ -219,8 +219,12 @@ def _write_openvino(bundle: Bundle, path: Path) -> None:
     from openvino.frontend import FrontEndManager
     from openvino.frontend.pytorch.fx_decoder import TorchFXPythonDecoder
 
-    # Not openvino.convert_model, which reports its use over the network.
-    decoder = TorchFXPythonDecoder.from_exported_program(_exported(bundle))
+    exported, silenced = _exported(bundle), logging.root.manager.disable
+    logging.disable(logging.WARNING)  # of operations that it need not take apart
+    try:  # not openvino.convert_model, which reports its use over the network
+        decoder = TorchFXPythonDecoder.from_exported_program(exported)
+    finally:
+        logging.disable(silenced)
     front = FrontEndManager().load_by_framework("pytorch")
     model = front.convert(front.load(decoder))
     openvino.save_model(model, path, compress_to_fp16=False)
