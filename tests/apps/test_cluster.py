@@ -14,10 +14,12 @@ from hypothesis import strategies as st
 
 from journey import discs, save_dark_bundle, write_slide
 from slidemask.apps.cluster import Place, on_cluster, ranges_of
-from slidemask.base.errors import OutputError, SettingsError
+from slidemask.base.errors import OutputError, SettingsError, SlideError
 from slidemask.data.case import Case
 from slidemask.models.bundle import Bundle
-from slidemask.recipes.segment import Options, segment
+from slidemask.recipes import oneslide
+from slidemask.recipes.asked import Asked
+from slidemask.recipes.segment import Model, Options, segment
 
 SAME = ("mask.ome.tif", "polygons.geojson")
 
@@ -102,6 +104,20 @@ def writer_of(journal: Path) -> int | None:
         if any(str(journal.parent.parent) in name for name in opened):
             return int(process.name)
     return None
+
+
+def test_a_part_that_cannot_be_read_leaves_the_fault_to_the_slide_s_own_task(
+    slides: list[Path], model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreadable(*_: object, **__: object) -> None:
+        raise SlideError("tile at (0, 0) cannot be read")
+
+    monkeypatch.setattr(oneslide, "predict_part", unreadable)
+    models = (Model.of(Bundle.load(model, "cpu"), ()),)
+    stop, options = threading.Event(), Options(backend="torch")
+    asked = Asked(Case(slides[0]), models, tmp_path / "a", options, stop, lambda _outcome: None)
+    assert not oneslide.predict_rows(asked, range(2))
+    assert oneslide.alone(asked, [range(2)]).state == "done"
 
 
 def test_what_cannot_begin_is_told_before_any_task(

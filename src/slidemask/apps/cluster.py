@@ -22,6 +22,7 @@ from slidemask.base.files import output_folder
 
 if TYPE_CHECKING:
     from slidemask.data.case import Case
+    from slidemask.recipes.asked import Asked
     from slidemask.recipes.segment import Model, Options, Outcome, Watch
 
 HUGE = 4000
@@ -138,7 +139,7 @@ def _answer(ray: Any, done: Any, otherwise: Any) -> Any:  # noqa: ANN401 - Ray h
         return Outcome(otherwise.case.slide, otherwise.folder, "failed", note)
 
 
-def _started(place: Place) -> Any:  # noqa: ANN401
+def _started(place: Place) -> Any:  # noqa: ANN401 - Ray has no types
     """Return Ray, connected."""
     # No reports of use over the network.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -166,6 +167,8 @@ def _plan(task: _Task, huge: int) -> list[tuple[int, int]]:
     """Return ranges of tile rows with about `huge` tiles each; none where one task is enough."""
     from slidemask.recipes.oneslide import Ready, prepare
 
+    if task.options.keep_going:  # what is left out is noted once a slide
+        return []
     try:
         ready = prepare(_asked(task))
     except (SlidemaskError, OSError):
@@ -210,7 +213,7 @@ def _whole(task: _Task, ranges: list[tuple[int, int]], *_parts: bool) -> "Outcom
     return alone(_asked(task), [range(first, last) for first, last in ranges])
 
 
-def _asked(task: _Task) -> Any:  # noqa: ANN401
+def _asked(task: _Task) -> "Asked":
     from slidemask.recipes.asked import Asked
 
     models = _models(task.models, task.device, task.options.changes)

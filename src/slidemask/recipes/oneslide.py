@@ -161,9 +161,14 @@ def predict_rows(asked: Asked, rows: range) -> bool:
     What goes wrong is left to the slide's own task, which meets it again.
     """
     try:
-        ready = prepare(asked)
-    except (SlidemaskError, OSError):
+        return _predict_rows(asked, rows)
+    except (SlidemaskError, OSError) as error:
+        log.debug("%s, rows %s: %s", asked.case.slide, rows, error)
         return False
+
+
+def _predict_rows(asked: Asked, rows: range) -> bool:
+    ready = prepare(asked)
     if not isinstance(ready, Ready):
         return False
     with ready.resources:
