@@ -43,6 +43,9 @@ class ModelSpec(Settings):
     encoder_weights : str, optional
         A name such as "imagenet" (downloaded by the library) or the path of a .safetensors file.
         TOML knows no None: there "" is chance.
+    start : str, optional
+        A shipped model, bundle or run from whose weights training starts; it must have the same
+        network, but for the number of classes. TOML knows no None: there "" is none.
     decoder_channels : tuple of int
         Widths of the decoder's stages, deepest first; empty: the library's own. "fcn" has none.
     activation : {"softmax", "sigmoid"}
@@ -68,6 +71,7 @@ class ModelSpec(Settings):
     depth: int = Field(default=4, ge=1, le=7)
     encoder: str = "resnet34"
     encoder_weights: str | None = None
+    start: str | None = None
     decoder_channels: tuple[int, ...] = ()
     activation: Literal["softmax", "sigmoid"] = "softmax"
     mean: tuple[float, float, float] = IMAGENET_MEAN
@@ -81,7 +85,7 @@ class ModelSpec(Settings):
     min_share: float = Field(default=0.5, ge=0, le=1)
     refine: int = Field(default=0, ge=0)
 
-    @field_validator("encoder_weights", mode="before")
+    @field_validator("encoder_weights", "start", mode="before")
     @classmethod
     def _empty_is_none(cls, value: object) -> object:
         return None if value == "" else value

@@ -180,8 +180,8 @@ def parameters_count(
 
 
 def without_weights(spec: ModelSpec) -> ModelSpec:
-    """Return the same network with nothing to be loaded into its encoder."""
-    return spec.model_copy(update={"encoder_weights": None})
+    """Return the same network with no weights to be loaded."""
+    return spec.model_copy(update={"encoder_weights": None, "start": None})
 
 
 def save_bundle(

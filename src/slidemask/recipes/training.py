@@ -24,9 +24,17 @@ from slidemask.data.source import TileSource, lay_tiles
 from slidemask.data.split import Parts, split_cases
 from slidemask.data.spread import learned_rails
 from slidemask.data.survey import Rules
-from slidemask.models.bundle import COARSE, Bundle, BundleInfo, read_info, save_bundle
+from slidemask.models.bundle import (
+    COARSE,
+    Bundle,
+    BundleInfo,
+    read_info,
+    save_bundle,
+    without_weights,
+)
 from slidemask.models.devices import choose_device
 from slidemask.models.segmenter import Segmenter
+from slidemask.models.start import start_from
 from slidemask.recipes.card import learned_of, network_of, write_card
 from slidemask.recipes.cascade import coarse_recipe, settle_cascade
 from slidemask.recipes.choosing import (
@@ -124,9 +132,11 @@ def _train(
     """Train one network."""
     labelled = _labelled(parts)
     torch.manual_seed(recipe.schedule.seed)
-    segmenter = Segmenter(
-        recipe.model, len(recipe.classes.classes), recipe.tiling.context, recipe.tiling.tile_px
-    )
+    spec, tiling = recipe.model, recipe.tiling
+    fresh = without_weights(spec) if spec.start else spec
+    segmenter = Segmenter(fresh, len(recipe.classes.classes), tiling.context, tiling.tile_px)
+    if spec.start:
+        start_from(segmenter, spec.start)
     laid = _lay(recipe, parts)
     slides = _slides(recipe, parts, laid, run=run, threads=workers)
     task = _task(recipe, laid, segmenter, slides=slides, workers=workers)
@@ -305,8 +315,13 @@ def _info(recipe: Recipe, parts: Parts, laid: _Laid, progress: Progress) -> Bund
     }
     if recipe.photo is not None:
         use["photo"] = recipe.photo.model_dump(mode="json")
-    weights = recipe.model.encoder_weights
-    named = recipe.model.model_copy(update={"encoder_weights": weights and Path(weights).name})
+    weights, start = recipe.model.encoder_weights, recipe.model.start
+    named = recipe.model.model_copy(
+        update={
+            "encoder_weights": weights and Path(weights).name,
+            "start": start and Path(start).name,
+        }
+    )
     return BundleInfo(
         name=recipe.name,
         model=named,

@@ -114,16 +114,18 @@ def compose(stock: Stock, kind: str) -> Photo:
         return _photograph(stock)
     path = _scene_behind(stock)
     size = _frame_size(stock, path)
+    closer = settings.closer > 0 and stock.rng.uniform() < settings.closer
     for _ in range(_SCENES):
         scene = _set(stock, kind, size)
         if kind != "negative" and not any(sheet.figures for sheet in scene.sheets):
             continue  # none fitted between the text
         for _ in range(_VIEWS):
-            view = _aimed(stock, kind, scene, size)
+            view = _aimed(stock, kind, scene, size, closer=closer)
             poses = tuple(Pose(view.matrix @ at.matrix, at.bend) for at in scene.places)
             slides = _seen(scene, poses)
-            fair = _fair(slides, poses, scene, (size, settings.smallest_share))
-            if fair and (not _cuts(slides, size) or stock.rng.uniform() < settings.cut):
+            least_seen = 0.05 if closer else _LEAST_SEEN
+            fair = _fair(slides, poses, scene, (size, settings.smallest_share, least_seen))
+            if fair and (closer or not _cuts(slides, size) or stock.rng.uniform() < settings.cut):
                 frame = _behind(path, size, stock)
                 return _taken(frame, scene, poses, (stock, kind, view, slides, path))
     raise SettingsError(
@@ -231,8 +233,8 @@ def _spread(stock: Stock, kind: str, count: int, long: int) -> _Scene:
     return _Scene(tuple(sheets), tuple(places))
 
 
-def _aimed(stock: Stock, kind: str, scene: _Scene, size: tuple[int, int]) -> View:
-    """Draw a camera that looks at the scene, or at one slide of it."""
+def _aimed(stock: Stock, kind: str, scene: _Scene, size: tuple[int, int], *, closer: bool) -> View:
+    """Draw a camera that looks at the scene, or at one slide of it, or at one group from near."""
     rng = stock.rng
     most = np.deg2rad(stock.settings.largest_tilt_degrees)
     tilt = rng.normal(0, 0.4, 2) * most
@@ -248,11 +250,26 @@ def _aimed(stock: Stock, kind: str, scene: _Scene, size: tuple[int, int]) -> Vie
         aim = np.array([centre.x, centre.y]) * rng.uniform(0.3, 1.0)
     aim = aim + rng.normal(0, 0.05, 2) * max(size)
     zoom = float(np.exp(rng.normal(0.0 if kind != "prints" else -0.1, 0.22)))
+    if closer and outlines:
+        left, top, right, bottom = _group(outlines, int(rng.integers(len(outlines))))
+        extent = np.array([right - left, bottom - top])
+        aim = np.array([left + right, top + bottom]) / 2 + rng.normal(0, 0.06, 2) * extent
+        zoom = float((np.array(size) / extent).min() * rng.uniform(0.5, 0.95))
     roll = rng.normal(0, 0.08) + (
         float(rng.choice([0, np.pi / 2])) if kind == "page" and size[0] > size[1] else 0.0
     )
     focal = max(size) * rng.uniform(0.7, 1.6)
     return View(size, focal, (tilt[0], tilt[1]), roll, zoom, (aim[0], aim[1]))
+
+
+def _group(outlines: list[Polygon], first: int) -> tuple[float, float, float, float]:
+    """Return the bounds of a slide and of all that lie close to it, one by one."""
+    reach = 0.1 * np.sqrt(outlines[first].area)
+    group, left = [outlines[first]], [*outlines[:first], *outlines[first + 1 :]]
+    while near := [one for one in left if any(one.distance(each) < reach for each in group)]:
+        group += near
+        left = [one for one in left if one not in near]
+    return shapely.union_all(group).bounds
 
 
 def _seen(scene: _Scene, poses: tuple[Pose, ...]) -> tuple[Laid, ...]:
@@ -277,10 +294,10 @@ def _fair(
     slides: tuple[Laid, ...],
     poses: tuple[Pose, ...],
     scene: _Scene,
-    least: tuple[tuple[int, int], float],
+    least: tuple[tuple[int, int], float, float],
 ) -> bool:
     """Whether the sheets lie before the camera and each slide is seen well or not at all."""
-    size, share = least
+    size, share, least_seen = least
     for sheet, pose in zip(scene.sheets, poses, strict=True):
         ring = np.column_stack([rectangle(*sheet.size) * 1.0, np.ones(4)]) @ pose.matrix.T
         if ring[:, 2].min() <= 0.25 * ring[:, 2].max():
@@ -293,7 +310,7 @@ def _fair(
         if parts.area == 0:
             continue
         fine = isinstance(parts, Polygon) and parts.area >= share * frame
-        if not fine or parts.area < _LEAST_SEEN * slide.outline.area:
+        if not fine or parts.area < least_seen * slide.outline.area:
             return False
         seen_any = True
     return seen_any

@@ -45,6 +45,9 @@ class PhotoSettings(Settings):
         parts; where `photograph` is among the kinds, the first photos are the scenes as they are.
     touching : float
         Share of groups of slides with nothing, or only a thin white line, between them.
+    closer : float
+        Share of photos taken from near, of one slide or one group of slides; its neighbours may be
+        cut by the frame.
     curved : float
         Share of book pages that are bent.
     restained : float
@@ -77,6 +80,7 @@ class PhotoSettings(Settings):
     scene_share: Share = 0.25
     whole_scenes: bool = False
     touching: Share = 0.35
+    closer: Share = 0.3
     curved: Share = 0.5
     restained: Share = 0.3
     hands: Share = 0.15
