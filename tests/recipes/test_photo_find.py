@@ -1,5 +1,7 @@
 """From a photo and what a network says of it to outlines in the photo's own pixels."""
 
+from dataclasses import dataclass
+
 import cv2
 import numpy as np
 import pytest
@@ -10,9 +12,16 @@ from hypothesis import strategies as st
 from drawnphotos import PHOTO, Knowing, bundle_info, draw_photo, ideal
 from fakes import GLAND
 from slidemask.base.errors import BundleError
+from slidemask.models.bundle import BundleInfo
 from slidemask.post.outlines import Outlines
 from slidemask.post.rectify import rectify
-from slidemask.recipes.photo.find import find_outlines, outlines_from, seen_by_network
+from slidemask.recipes.photo.find import (
+    Found,
+    find_outlines,
+    look,
+    outlines_from,
+    seen_by_network,
+)
 
 WIDE = Outlines(longest_px=320)
 THESIS = Outlines(
@@ -27,6 +36,64 @@ def upright(x: float, y: float, right: float, bottom: float) -> np.ndarray:
 def iou(found: shapely.Polygon, ring: np.ndarray) -> float:
     truth = shapely.Polygon(ring)
     return found.intersection(truth).area / found.union(truth).area
+
+
+@dataclass
+class Nearsighted:
+    """A bundle that tells slides apart from near alone; colours tell it where it looks.
+
+    In the photo red grows with x and green with y, from 0 to 255.
+    """
+
+    info: BundleInfo
+    size: tuple[int, int]
+    from_afar: list[np.ndarray]
+    from_near: list[np.ndarray]
+    looks: int = 0
+
+    def predict(self, tiles: np.ndarray) -> np.ndarray:
+        self.looks += 1
+        seen = tiles[0, :, :, :2].astype(float) / 255 * self.size
+        first, last = seen[0, 0], seen[-1, -1]
+        near = (last - first).max() < 0.7 * max(self.size)
+        rings = [ring - first for ring in (self.from_near if near else self.from_afar)]
+        part = np.zeros((*np.ceil(last - first).astype(int)[::-1], 3), np.uint8)
+        return ideal(rings, part, WIDE)[None]
+
+
+def gradient(width: int, height: int) -> np.ndarray:
+    photo = np.zeros((height, width, 3), np.uint8)
+    photo[..., 0] = np.linspace(0, 255, width)[None, :].round()
+    photo[..., 1] = np.linspace(0, 255, height)[:, None].round()
+    return photo
+
+
+LEFT, RIGHT = upright(300, 250, 400, 350), upright(400, 250, 500, 350)
+BOTH, ASIDE = upright(300, 250, 500, 350), upright(600, 60, 760, 200)
+
+
+def seen_twice(near: list[np.ndarray], **settings: float) -> tuple[Found, int]:
+    chosen = WIDE.model_copy(update={"refine": False, "look_closer": True, **settings})
+    bundle = Nearsighted(bundle_info(chosen), (800, 600), [BOTH], near)
+    found = look(gradient(800, 600), bundle, chosen)  # type: ignore[arg-type]  # a bundle as far as it matters
+    return found, bundle.looks
+
+
+def test_slides_that_seem_one_from_afar_are_told_apart_from_near() -> None:
+    found, looks = seen_twice([LEFT, RIGHT])
+    assert looks == 2
+    assert len(found.outlines) == 2
+    for outline, ring in zip(found.outlines, (LEFT, RIGHT), strict=True):
+        assert iou(outline.polygon, ring) > 0.93
+        assert np.abs(outline.corners - ring).max() < 8
+    without, looks = seen_twice([LEFT, RIGHT], look_closer=False)
+    assert (len(without.outlines), looks) == (1, 1)
+
+
+def test_what_is_seen_no_more_from_near_stays_and_neighbours_are_no_new_finds() -> None:
+    for near in ([], [ASIDE]):
+        (outline,) = seen_twice(near)[0].outlines
+        assert iou(outline.polygon, BOTH) > 0.93
 
 
 @pytest.mark.parametrize(("height", "width"), [(600, 800), (800, 600), (301, 777)])

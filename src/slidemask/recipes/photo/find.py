@@ -1,11 +1,12 @@
 """Photo in, outlines of its slides out, at the photo's full resolution."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 import shapely
 from numpy.typing import NDArray
+from shapely.affinity import translate
 from shapely.geometry import Polygon, box
 
 from slidemask.base.errors import BundleError
@@ -20,6 +21,13 @@ from slidemask.recipes.recipe import checked
 SLIDE, BORDER = "slide", "border"
 _MOSTLY_SEEN = 3.0
 """Area of a slide over the part of it within the photo, at most."""
+_AROUND = 0.12
+"""What is seen around a find from near, as a share of its longer side."""
+_NEARLY_ALL = 0.6
+"""Share of the photo from which on a find is large enough as it is."""
+_TOO_SMALL_PX = 40
+_SMALLEST_NEAR = 0.03
+"""Smallest slide seen from near, as a share of what is seen, at most."""
 
 
 @dataclass(frozen=True)
@@ -81,8 +89,60 @@ def photo_settings(bundle: Bundle) -> Outlines:
 
 def look(photo: Rgb, bundle: Bundle, settings: Outlines) -> Found:
     """Find the slides in a photo, and what looked like one and was refused."""
+    found = _searched(photo, bundle, settings)
+    return _closer(found, photo, bundle, settings) if settings.look_closer else found
+
+
+def _searched(photo: Rgb, bundle: Bundle, settings: Outlines) -> Found:
     probabilities = bundle.predict(seen_by_network(photo, settings)[None])[0]
     return outlines_from(probabilities, photo, bundle.info.classes.names, settings)
+
+
+def _closer(found: Found, photo: Rgb, bundle: Bundle, settings: Outlines) -> Found:
+    """Search every find again from near, where slides that seemed one may lie side by side.
+
+    What is found there takes the place of a find; where nothing is, the find stays.
+    """
+    kept, refused = list[Outline](), list[Refusal]()
+    finds = [(outline, "") for outline in found.outlines]
+    finds += [(refusal.outline, refusal.reason) for refusal in found.refused]
+    for outline, reason in finds:
+        nearer = _seen_nearer(outline, photo, bundle, settings)
+        if nearer:
+            kept += nearer
+        elif reason:
+            refused.append(Refusal(outline, reason))
+        else:
+            kept.append(outline)
+    return Found(_in_reading_order(_without_doubles(kept)), tuple(refused))
+
+
+def _seen_nearer(outline: Outline, photo: Rgb, bundle: Bundle, settings: Outlines) -> list[Outline]:
+    """Return the slides where a find is, searched in that part of the photo alone."""
+    height, width = photo.shape[:2]
+    if outline.polygon.is_empty:
+        return []
+    left, top, right, bottom = outline.polygon.bounds
+    margin = _AROUND * max(right - left, bottom - top)
+    left, top = max(0, int(left - margin)), max(0, int(top - margin))
+    right, bottom = min(width, int(right + margin) + 1), min(height, int(bottom + margin) + 1)
+    share = (right - left) * (bottom - top) / (width * height)
+    if share > _NEARLY_ALL or min(right - left, bottom - top) < _TOO_SMALL_PX:
+        return []
+    smallest = min(_SMALLEST_NEAR, settings.min_share / share)
+    part = np.ascontiguousarray(photo[top:bottom, left:right])
+    nearer = _searched(part, bundle, settings.model_copy(update={"min_share": smallest}))
+    moved = [_moved(one, left, top) for one in nearer.outlines]
+    return [
+        one
+        for one in moved
+        if one.polygon.intersection(outline.polygon).area > 0.5 * one.polygon.area
+    ]
+
+
+def _moved(outline: Outline, x: float, y: float) -> Outline:
+    polygon = translate(outline.polygon, x, y)
+    return replace(outline, corners=outline.corners + np.array([x, y]), polygon=polygon)
 
 
 def seen_by_network(photo: Rgb, settings: Outlines) -> Rgb:
