@@ -25,6 +25,7 @@ from slidemask.post.clean import Post
 from slidemask.recipes.reporting import report
 from slidemask.recipes.results import read_summary
 from slidemask.recipes.segment import Options, Outcome, common_post, segment
+from slidemask.recipes.use import use_of
 from slidemask.tiles.filters import Filters
 from slidemask.tiles.grid import TileGrid, Tiling
 from slidemask.tiles.reading import read_tile
@@ -169,8 +170,9 @@ def test_models_that_do_not_fit_together_say_why(slide: Path, tmp_path: Path) ->
     assert "170 x 130 px (downsample 1) and as 85 x 65 px (downsample 2)" in outcome.message
     assert go(slide, [fine, coarse], tmp_path / "b", "tiling.downsample=1.0").state == "done"
     votes = save_voting_bundle(tmp_path / "votes", 1)
-    outcome = go(slide, [fine, votes], tmp_path / "c")
-    assert "one finds gland, the other high, low" in outcome.message
+    with pytest.raises(SettingsError, match=r"one finds gland, the other high, low"):
+        go(slide, [fine, votes], tmp_path / "c")  # before the first slide
+    assert not (tmp_path / "c").exists()
 
 
 def test_a_killed_mean_goes_on(
@@ -215,3 +217,17 @@ def test_the_command_takes_several_models(slide: Path, tmp_path: Path) -> None:
     assert summary["model"]["classes"] == [{"name": "gland", "colour": [0, 160, 60]}]
     with open_mask(out / "s" / "mask.ome.tif") as mask:
         assert mask.rows(0, mask.size.height).any()
+
+
+def test_what_a_network_that_votes_cannot_do_is_refused_before_the_first_slide() -> None:
+    spec = ModelSpec(architecture="tile", filters=(4, 6), head="dense")
+    info = BundleInfo(
+        name="votes", model=spec, classes=SUBTYPES, tiling=Tiling(tile_px=32, downsample=1),
+        filters=Filters(tissue=None),
+    )  # fmt: skip
+    bundle = Bundle(info, Segmenter(spec, 2, tile_px=32), "digest", torch.device("cpu"))
+    assert use_of(bundle).tiling.tile_px == 32
+    with pytest.raises(SettingsError, match=r"tile_px 48.*dense layers.*32 px"):
+        use_of(bundle, ["tiling.tile_px=48"])
+    with pytest.raises(SettingsError, match=r"vote_share = 0\.7.*votes by itself"):
+        use_of(bundle, ["blend.vote_share=0.7"])

@@ -15,6 +15,7 @@ from slidemask.infer.prediction import Prediction
 from slidemask.infer.store import BandStore
 from slidemask.infer.votes import leading, tally
 from slidemask.infer.voting import votes_of
+from slidemask.models.bundle import Bundle
 
 BAND_ROWS = 256
 
@@ -63,19 +64,34 @@ def predict_together(
     return replace(first, store=store, positive=_sums(counts) if counts else None)
 
 
+def require_same_classes(bundles: Sequence[Bundle]) -> None:
+    """Refuse networks whose mean would mean nothing.
+
+    Raises
+    ------
+    SettingsError
+        If they do not know the same classes in the same order.
+    """
+    first = bundles[0]
+    for other in bundles[1:]:
+        if first.info.classes.names != other.info.classes.names:
+            told = [", ".join(one.info.classes.names[1:]) for one in (first, other)]
+            raise SettingsError(
+                f"Models {_named(first)} and {_named(other)} cannot be averaged: one "
+                f"finds {told[0]}, the other {told[1]}. Give models of the same classes in the "
+                "same order."
+            )
+
+
+def _named(bundle: Bundle) -> str:
+    return f"{bundle.info.name} ({bundle.source or bundle.digest})"
+
+
 def _require_alike(jobs: Sequence[Job]) -> None:
+    require_same_classes([job.bundle for job in jobs])
     first = jobs[0]
     for other in jobs[1:]:
-        names = [
-            f"{job.bundle.info.name} ({job.bundle.source or job.bundle.digest})"
-            for job in (first, other)
-        ]
-        if first.bundle.info.classes.names != other.bundle.info.classes.names:
-            told = [", ".join(job.bundle.info.classes.names[1:]) for job in (first, other)]
-            raise SettingsError(
-                f"Models {names[0]} and {names[1]} cannot be averaged: one finds {told[0]}, the "
-                f"other {told[1]}. Give models of the same classes in the same order."
-            )
+        names = [_named(job.bundle) for job in (first, other)]
         grids = first.tiles.grid, other.tiles.grid
         steps = [grid.downsample for grid in grids]
         if grids[0].canvas != grids[1].canvas or not math.isclose(*steps, rel_tol=1e-6):

@@ -18,13 +18,14 @@ from slidemask.base.progress import Meter
 from slidemask.base.settings import digest
 from slidemask.base.stages import Stages
 from slidemask.infer.augmentation import predict_views
+from slidemask.infer.blend import Blend
 from slidemask.infer.job import Job
 from slidemask.infer.reading import batches_in_order, read_ahead
 from slidemask.infer.shared import how, vote_map
 from slidemask.infer.store import BandStore
 from slidemask.infer.unread import TolerantSlide
 from slidemask.infer.votes import VoteGrid, map_bands, tally
-from slidemask.models.bundle import Bundle
+from slidemask.models.bundle import Bundle, BundleInfo
 from slidemask.tiles.canvas import Canvas
 from slidemask.tiles.filters import keep_tiles
 
@@ -60,11 +61,7 @@ def votes_of(job: Job, to: Path, stages: Stages, *, threads: int = 2) -> VoteGri
 
     Tiles without tissue, and those that the pixel filters drop, vote background.
     """
-    if job.blend.vote_share is not None:
-        raise SettingsError(
-            f"blend.vote_share = {job.blend.vote_share:g} makes votes of a network's pixels, but "
-            f"model {job.bundle.info.name} votes by itself. Leave it out."
-        )
+    require_own_votes(job.blend, job.bundle.info)
     path, key = output_folder(to) / VOTES, _key(job)
     votes = _read(path, key)
     if votes is None:
@@ -72,6 +69,21 @@ def votes_of(job: Job, to: Path, stages: Stages, *, threads: int = 2) -> VoteGri
         with stages.stage("write"), written_whole(path) as beside, beside.open("wb") as file:
             np.savez_compressed(file, votes=votes, key=np.array(key))
     return votes
+
+
+def require_own_votes(blend: Blend, info: BundleInfo) -> None:
+    """Refuse to make votes of the pixels of a network that votes by itself.
+
+    Raises
+    ------
+    SettingsError
+        If `blend.vote_share` is set.
+    """
+    if blend.vote_share is not None:
+        raise SettingsError(
+            f"blend.vote_share = {blend.vote_share:g} makes votes of a network's pixels, but "
+            f"model {info.name} votes by itself. Leave it out."
+        )
 
 
 def _classified(job: Job, stages: Stages, threads: int) -> VoteGrid:

@@ -8,6 +8,7 @@ from pathlib import Path
 from slidemask.base.errors import OutputError
 from slidemask.base.files import output_folder
 from slidemask.data.case import Case
+from slidemask.infer.pool import require_same_classes
 from slidemask.models.bundle import Bundle
 from slidemask.recipes.asked import Asked, Options, Outcome, Watch
 from slidemask.recipes.oneslide import (
@@ -79,10 +80,11 @@ def segment(
     Raises
     ------
     SlidemaskError
-        If nothing can begin: the output cannot be written, two slides have one name, or the
-        settings are wrong.
+        If nothing can begin: the output cannot be written, two slides have one name, the
+        settings are wrong, or the models do not know the same classes.
     """
     bundles = [bundle] if isinstance(bundle, Bundle) else bundle
+    require_same_classes(bundles)
     models = [Model.of(one, options.changes) for one in bundles]
     common_post([model.use.post for model in models])
     folders = result_folders([case.slide for case in cases], output_folder(out))

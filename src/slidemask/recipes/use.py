@@ -9,7 +9,8 @@ from slidemask.base.errors import SettingsError
 from slidemask.base.settings import Settings, digest
 from slidemask.infer.blend import Blend
 from slidemask.infer.cascade import Cascade
-from slidemask.models.bundle import Bundle
+from slidemask.infer.voting import require_own_votes
+from slidemask.models.bundle import Bundle, BundleInfo
 from slidemask.post.clean import Post
 from slidemask.recipes.recipe import apply_change, checked
 from slidemask.tiles.filters import Filters
@@ -45,7 +46,20 @@ def use_of(bundle: Bundle, changes: Sequence[str] = ()) -> Use:
         )
     if use.cascade is not None and bundle.coarse is None:
         raise SettingsError(f"cascade was set, but model {info.name} has no coarse network.")
+    if info.model.votes:
+        _require_votable(use, info)
     return use
+
+
+def _require_votable(use: Use, info: BundleInfo) -> None:
+    """Refuse what a network that votes cannot be used with."""
+    require_own_votes(use.blend, info)
+    asked, trained = use.tiling.tile_px, info.tiling.tile_px
+    if info.model.head == "dense" and asked != trained:
+        raise SettingsError(
+            f"tiling.tile_px {asked} was asked for, but the dense layers of model {info.name} fit "
+            f"tiles of {trained} px alone. Leave it as it is, or train with model.head=pool."
+        )
 
 
 @dataclass(frozen=True)
