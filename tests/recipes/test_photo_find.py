@@ -217,3 +217,27 @@ def test_other_bundles_are_refused(chosen: Outlines | None, classes: object) -> 
     bundle = Knowing(info, np.zeros((2, 240, 320), np.float32))
     with pytest.raises(BundleError, match="is not for photos"):
         find_outlines(np.zeros((600, 800, 3), np.uint8), bundle)  # type: ignore[arg-type]  # as above
+
+
+def test_a_seam_parts_a_find_where_the_network_has_but_an_inkling_of_a_border() -> None:
+    rings = [upright(100, 150, 400, 450), upright(400, 150, 700, 450)]
+    rng = np.random.default_rng(3)
+    photo = np.full((600, 800, 3), 230, np.uint8)
+    for ring, pale, dark in zip(rings, (220, 170), (60, 140), strict=True):
+        noise = cv2.GaussianBlur(rng.normal(0, 1, (300, 300)), (0, 0), 5)
+        grey = np.where(noise > 0, pale, dark)
+        x, y = ring[0].astype(int)
+        photo[y : y + 300, x : x + 300] = np.stack([grey, grey // 2, grey], axis=2)
+    photo = np.asarray(cv2.GaussianBlur(photo, (0, 0), 1), np.uint8)
+    planes = ideal([upright(100, 150, 700, 450)], photo, WIDE)
+    middle = slice(planes.shape[2] // 2 - 2, planes.shape[2] // 2 + 2)
+    shift = 0.48 * planes[1, :, middle]
+    planes[1, :, middle] -= shift
+    planes[2, :, middle] += shift
+    (one,) = outlines_from(planes, photo, PHOTO.names, WIDE).outlines
+    assert iou(one.polygon, upright(100, 150, 700, 450)) > 0.98
+    chosen = WIDE.model_copy(update={"seams": True})
+    both = outlines_from(planes, photo, PHOTO.names, chosen).outlines
+    assert len(both) == 2
+    for outline, ring in zip(both, rings, strict=True):
+        assert iou(outline.polygon, ring) > 0.97

@@ -42,6 +42,8 @@ class Outlines(Settings):
         Width of the class "border" inside each outline, as a share of the photo's longer side.
     min_confidence : float
         Outlines below are refused: see `Outline`.
+    seams : bool
+        Look for straight seams within each find, and part it there.
     look_closer : bool
         Search every find a second time, alone and from near: slides that touch are told apart.
     refine : bool
@@ -59,6 +61,7 @@ class Outlines(Settings):
     min_share: float = Field(default=0.003, ge=0, lt=1)
     border_share: float = Field(default=0.01, gt=0, lt=0.2)
     min_confidence: float = Field(default=0.7, ge=0, le=1)
+    seams: bool = False
     look_closer: bool = False
     refine: bool = True
     bent_share: float = Field(default=0.008, gt=0, lt=1)

@@ -24,6 +24,7 @@ from slidemask.geometry.annotations import Annotations
 from slidemask.io.geojson import write_geojson
 from slidemask.io.photograph import read_photo
 from slidemask.models.bundle import Bundle
+from slidemask.post.cut import cut_sides
 from slidemask.post.outlines import Outline, Outlines
 from slidemask.post.rectify import rectify
 from slidemask.recipes.photo.find import SLIDE, Found, look, photo_settings
@@ -187,7 +188,7 @@ def _cut(job: _Job) -> str:
     _write_polygons(folder / files["polygons"], found)
     written = time.perf_counter()
     slides = [
-        _told(outline) | ({"file": name, "size": size} if job.options.straighten else {})
+        _told(outline, photo) | ({"file": name, "size": size} if job.options.straighten else {})
         for outline, name, size in zip(found.outlines, names, sizes, strict=True)
     ]
     seconds = {"read": read - began, "find": searched - read, "write": written - searched}
@@ -203,7 +204,7 @@ def _cut(job: _Job) -> str:
         "settings": job.settings.model_dump(mode="json"),
         "outlines": slides,
         "refused": [
-            _told(refusal.outline) | {"reason": refusal.reason} for refusal in found.refused
+            _told(refusal.outline, photo) | {"reason": refusal.reason} for refusal in found.refused
         ],
         "files": files,
         "seconds": {name: round(value, 3) for name, value in seconds.items()},
@@ -243,13 +244,19 @@ def _require_ours(folder: Path) -> None:
                 f"{folder} holds {path.name}, which no search for slides has written. "
                 "Move it elsewhere, or choose another --out."
             )
+    if not (folder / RESULT).exists():
+        for crop in folder.glob("slide-*.png"):
+            if crop.stem.removeprefix("slide-").isdigit():
+                crop.unlink()
 
 
-def _told(outline: Outline) -> dict[str, Any]:
-    """Return what `outlines.json` says of an outline."""
+def _told(outline: Outline, photo: Rgb) -> dict[str, Any]:
+    """Return what `outlines.json` says of an outline; cut: by the photo's edge, on some side."""
+    height, width = photo.shape[:2]
     ring = shapely.get_coordinates(outline.polygon.exterior)[:-1]
     return {
         "kind": outline.kind,
+        "cut": bool(cut_sides(outline.corners, (width, height))),
         "confidence": round(outline.confidence, 4),
         "corners": outline.corners.round(2).tolist(),
         "polygon": ring.round(2).tolist(),

@@ -15,6 +15,7 @@ from slidemask.models.bundle import Bundle
 from slidemask.post.edges import refine
 from slidemask.post.outlines import Kind, Outline, Outlines, boxes, separate
 from slidemask.post.quadrilateral import Quadrilateral
+from slidemask.post.seams import parted
 from slidemask.post.sides import agreement, fit
 from slidemask.recipes.recipe import checked
 
@@ -101,14 +102,14 @@ def _searched(photo: Rgb, bundle: Bundle, settings: Outlines) -> Found:
 def _closer(found: Found, photo: Rgb, bundle: Bundle, settings: Outlines) -> Found:
     """Search every find again from near, where slides that seemed one may lie side by side.
 
-    What is found there takes the place of a find; where nothing is, the find stays.
+    Several that are found there take the place of a find, and one that of what was refused.
     """
     kept, refused = list[Outline](), list[Refusal]()
     finds = [(outline, "") for outline in found.outlines]
     finds += [(refusal.outline, refusal.reason) for refusal in found.refused]
     for outline, reason in finds:
         nearer = _seen_nearer(outline, photo, bundle, settings)
-        if nearer:
+        if len(nearer) > (0 if reason else 1):
             kept += nearer
         elif reason:
             refused.append(Refusal(outline, reason))
@@ -182,11 +183,18 @@ def outlines_from(
     slide = inside + border
     kept, refused = list[Outline](), list[Refusal]()
     for number in range(1, count + 1):
-        outline, reason = _outline(ids == number, slide, photo, settings)
-        if reason:
-            refused.append(Refusal(outline, reason))
-        else:
-            kept.append(outline)
+        region = ids == number
+        finds = [_outline(region, slide, photo, settings)]
+        if settings.seams:
+            corners, band = finds[0][0].corners, settings.border_share
+            parts = parted(region, border, photo, corners, band_share=band)
+            if len(parts) > 1:
+                finds = [_outline(part, slide, photo, settings) for part in parts]
+        for outline, reason in finds:
+            if reason:
+                refused.append(Refusal(outline, reason))
+            else:
+                kept.append(outline)
     return Found(_in_reading_order(_without_doubles(kept)), tuple(refused))
 
 

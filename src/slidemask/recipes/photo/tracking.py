@@ -15,8 +15,13 @@ from slidemask.base.types import Rgb
 from slidemask.post.outlines import Outline
 
 Corners = NDArray[np.float64]
+Look = NDArray[np.float32]
 LOOK_PX = 400
 """Longer side of a slide where its sharpness is measured."""
+_LOOK_CELLS = 16
+"""Cells along each side of a slide by which two looks at it are compared."""
+_PLAIN = 5.0
+"""Grey levels by which a look must vary to be compared: glass and noise are like nothing."""
 _GRAIN_SIGMA = 1.0
 """Sensor noise is smoothed away first: it is sharp in every frame."""
 
@@ -28,6 +33,9 @@ class Tracking(Settings):
     ----------
     min_iou : float
         An outline continues a track when it overlaps its last one so far.
+    min_likeness : float
+        And when it shows the same: least correlation of colours with the last look, -1..1. So a
+        page that is turned below a fixed camera gives new slides.
     smoothing : float
         Share of the old corners in the shown ones; 0 shows what each frame says.
     patience : int
@@ -37,6 +45,7 @@ class Tracking(Settings):
     """
 
     min_iou: float = Field(default=0.3, gt=0, lt=1)
+    min_likeness: float = Field(default=0.15, ge=-1, lt=1)
     smoothing: float = Field(default=0.6, ge=0, lt=1)
     patience: int = Field(default=8, ge=0)
     min_frames: int = Field(default=3, ge=1)
@@ -75,6 +84,8 @@ class Track:
         Smoothed, in the pixels of the last frame that shows it.
     last : Outline
         In that frame.
+    look : (n, n, 3) float32
+        What was seen in it, straightened and coarse, from the first of `corners`.
     seen, last_frame : int
         How many frames show it, and the number of the last one.
     best : Sharpest
@@ -83,6 +94,7 @@ class Track:
     name: int
     corners: Corners
     last: Outline
+    look: Look
     seen: int
     last_frame: int
     best: Sharpest
@@ -108,17 +120,16 @@ class Tracker:
 
     def follow(self, frame: Rgb, number: int, outlines: Sequence[Outline]) -> list[Track]:
         """Take in a frame; return the tracks that ended with it."""
-        pairs = _pairs(self._tracks, outlines, self._settings.min_iou)
+        pairs = _pairs(self._tracks, frame, outlines, self._settings)
         for place, outline in enumerate(outlines):
             seen = Sharpest(frame, number, outline, sharpness(frame, outline))
             if place in pairs:
                 at = pairs[place]
                 self._tracks[at] = _continued(self._tracks[at], seen, self._settings.smoothing)
-            else:
-                self._count += 1
-                self._tracks.append(
-                    Track(self._count, outline.corners, outline, 1, number, best=seen)
-                )
+                continue
+            self._count += 1
+            look, corners = look_at(frame, outline.corners), outline.corners
+            self._tracks.append(Track(self._count, corners, outline, look, 1, number, best=seen))
         return self._end(lambda track: number - track.last_frame > self._settings.patience)
 
     def finish(self) -> list[Track]:
@@ -172,19 +183,43 @@ def turned_alike(corners: Corners, like: Corners) -> Corners:
     return min(turns, key=lambda turned: float(np.linalg.norm(turned - like, axis=1).sum()))
 
 
+def look_at(frame: Rgb, corners: Corners) -> Look:
+    """Return what lies within corners, straightened, in few cells: colours, 0..255."""
+    side = 8 * _LOOK_CELLS
+    target = np.array([(0, 0), (side, 0), (side, side), (0, side)], np.float32)
+    warp = cv2.getPerspectiveTransform((corners - 0.5).astype(np.float32), target - 0.5)
+    straight = cv2.warpPerspective(frame, warp, (side, side), borderMode=cv2.BORDER_REPLICATE)
+    cells = cv2.resize(straight, (_LOOK_CELLS, _LOOK_CELLS), interpolation=cv2.INTER_AREA)
+    return np.asarray(cells, np.float32)
+
+
+def likeness(one: Look, other: Look) -> float:
+    """Return the correlation of two looks, each colour about its mean; 1 where one is plain.
+
+    Light and white balance may so differ.
+    """
+    a, b = (look - look.mean(axis=(0, 1)) for look in (one, other))
+    if min(a.std(), b.std()) < _PLAIN:
+        return 1.0
+    return float((a * b).sum() / np.sqrt((a * a).sum() * (b * b).sum()))
+
+
 def _continued(track: Track, seen: Sharpest, smoothing: float) -> Track:
     corners = turned_alike(seen.outline.corners, track.corners)
     return replace(
         track,
         corners=smoothing * track.corners + (1 - smoothing) * corners,
         last=seen.outline,
+        look=look_at(seen.frame, corners),
         seen=track.seen + 1,
         last_frame=seen.number,
         best=seen if seen.sharpness > track.best.sharpness else track.best,
     )
 
 
-def _pairs(tracks: Sequence[Track], outlines: Sequence[Outline], least: float) -> dict[int, int]:
+def _pairs(
+    tracks: Sequence[Track], frame: Rgb, outlines: Sequence[Outline], settings: Tracking
+) -> dict[int, int]:
     """Return which track each outline continues, so that the sum of IoU is greatest."""
     if not tracks or not outlines:
         return {}
@@ -192,7 +227,12 @@ def _pairs(tracks: Sequence[Track], outlines: Sequence[Outline], least: float) -
     old = np.array([track.last.polygon.buffer(0) for track in tracks], dtype=object)
     common = shapely.area(shapely.intersection(new[:, None], old[None, :]))
     union = shapely.area(new)[:, None] + shapely.area(old)[None, :] - common
-    iou = np.where(common >= least * union, common / np.maximum(union, 1e-9), 0.0)
+    iou = np.where(common >= settings.min_iou * union, common / np.maximum(union, 1e-9), 0.0)
+    for row, column in zip(*np.nonzero(iou), strict=True):
+        track = tracks[column]
+        corners = turned_alike(outlines[row].corners, track.corners)
+        if likeness(look_at(frame, corners), track.look) < settings.min_likeness:
+            iou[row, column] = 0
     rows, columns = linear_sum_assignment(-iou)
     matched = zip(rows.tolist(), columns.tolist(), strict=True)
     return {row: column for row, column in matched if iou[row, column] > 0}

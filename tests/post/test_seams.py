@@ -1,0 +1,102 @@
+"""Seams between drawn tissues: found where they were drawn, and nowhere else."""
+
+import cv2
+import numpy as np
+import pytest
+
+from slidemask.post.seams import parted
+
+SIZE = (240, 320)
+SHARE = 0.01
+
+
+def tissue(rng: np.random.Generator, rows: int, columns: int) -> np.ndarray:
+    """Draw smooth blobs in two colours that are drawn by chance."""
+    noise = cv2.GaussianBlur(rng.normal(0, 1, (rows + 40, columns + 40)), (0, 0), 4)[20:-20, 20:-20]
+    share = np.clip(0.5 + noise / noise.std() / 2, 0, 1)[..., None]
+    pale, dark = rng.uniform(150, 250, 3), rng.uniform(40, 160, 3)
+    return (pale * (1 - share) + dark * share + rng.normal(0, 3, (rows, columns, 3))).clip(0, 255)
+
+
+def drawn(rng: np.random.Generator, boxes: list[tuple[int, int, int, int]]) -> np.ndarray:
+    photo = np.full((*SIZE, 3), 235.0)
+    for x, y, right, bottom in boxes:
+        photo[y:bottom, x:right] = tissue(rng, bottom - y, right - x)
+    return cv2.GaussianBlur(photo, (0, 0), 0.8).astype(np.uint8)
+
+
+def whole(x: int, y: int, right: int, bottom: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the region in a map of half the photo's size, and the corners in the photo."""
+    region = np.zeros((SIZE[0] // 2, SIZE[1] // 2), bool)
+    region[y // 2 : bottom // 2, x // 2 : right // 2] = True
+    return region, np.array([[x, y], [right, y], [right, bottom], [x, bottom]], np.float64)
+
+
+def inkling(boxes: list[tuple[int, int, int, int]], strength: float) -> np.ndarray:
+    """Return the border that a network might have an inkling of."""
+    border = np.zeros((SIZE[0] // 2, SIZE[1] // 2), np.float32)
+    for x, y, right, bottom in boxes:
+        cv2.rectangle(border, (x // 2, y // 2), (right // 2 - 1, bottom // 2 - 1), strength, 2)
+    return border
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize(
+    "boxes",
+    [
+        [(40, 40, 160, 200), (160, 40, 280, 200)],
+        [(40, 40, 280, 110), (40, 110, 280, 200)],
+        [(40, 40, 140, 120), (140, 40, 280, 120), (40, 120, 200, 200), (200, 120, 280, 200)],
+    ],
+)
+def test_slides_that_touch_are_parted_along_their_seams(
+    boxes: list[tuple[int, int, int, int]], seed: int
+) -> None:
+    photo = drawn(np.random.default_rng(seed), boxes)
+    region, corners = whole(40, 40, 280, 200)
+    parts = parted(region, inkling(boxes, 0.7), photo, corners, band_share=SHARE)
+    assert len(parts) == len(boxes)
+    np.testing.assert_array_equal(np.sum(parts, axis=0), region)  # nothing lost, nothing twice
+    for one in boxes:
+        mask, _ = whole(*one)
+        ious = [(mask & part).sum() / (mask | part).sum() for part in parts]
+        assert max(ious) > 0.95
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_one_slide_stays_whole(seed: int) -> None:
+    box = (40, 40, 280, 200)
+    photo = drawn(np.random.default_rng(seed), [box])
+    region, corners = whole(*box)
+    (part,) = parted(region, inkling([box], 0.7), photo, corners, band_share=SHARE)
+    np.testing.assert_array_equal(part, region)
+
+
+def test_seams_are_found_in_perspective() -> None:
+    left, right = (40, 40, 160, 200), (160, 40, 280, 200)
+    flat = np.array([[40, 40], [280, 40], [280, 200], [40, 200]], np.float32)
+    seen = np.array([[60, 30], [270, 55], [250, 215], [35, 180]], np.float32)
+    turn = cv2.getPerspectiveTransform(flat, seen)
+
+    def turned(plane: np.ndarray, scale: float, around: int = 0) -> np.ndarray:
+        smaller = np.diag([scale, scale, 1])
+        matrix = smaller @ turn @ np.linalg.inv(smaller)
+        size = plane.shape[1::-1]
+        return np.asarray(cv2.warpPerspective(plane, matrix, size, borderValue=(around,) * 3))
+
+    photo = turned(drawn(np.random.default_rng(2), [left, right]), 1, 235)
+    masks = [turned(whole(*box)[0].view(np.uint8), 0.5) > 0 for box in (left, right)]
+    border = turned(inkling([left, right], 0.7), 0.5)
+    parts = parted(masks[0] | masks[1], border, photo, seen.astype(float), band_share=SHARE)
+    assert len(parts) == 2
+    for mask, part in zip(masks, parts, strict=True):
+        assert (mask & part).sum() / (mask | part).sum() > 0.93
+
+
+def test_a_ragged_region_is_left_alone() -> None:
+    boxes = [(40, 40, 160, 200), (160, 40, 280, 200)]
+    photo = drawn(np.random.default_rng(0), boxes)
+    region, _ = whole(*boxes[0])
+    _, corners = whole(40, 40, 280, 200)  # the outline holds both, the region only one
+    (part,) = parted(region, inkling(boxes, 0.7), photo, corners, band_share=SHARE)
+    np.testing.assert_array_equal(part, region)
