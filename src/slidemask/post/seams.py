@@ -32,7 +32,7 @@ _ENDS = 0.12
 """Share of a picture's side in which no seam is looked for."""
 _LEAST_PX = 24
 _FILLED = 0.3
-"""Pixels of the region in each part, against what lies in the whole outline on average, at least."""
+"""Share of each part that the region fills, over that of the whole outline, at least."""
 
 
 @dataclass(frozen=True, eq=False)
