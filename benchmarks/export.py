@@ -41,6 +41,7 @@ def main() -> None:
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     torch.set_num_threads(1)
+    bundle = Bundle.load(asked.bundle, "cpu")
     done = {}
     for one in asked.only:
         folder = asked.out / one.replace(":", "-")
@@ -48,7 +49,8 @@ def main() -> None:
             _export(asked, one, folder)
         if folder.exists():
             done[one] = json.loads((folder / "export.json").read_text(encoding="utf-8"))
-    bundle = Bundle.load(asked.bundle, "cpu")
+            if done[one]["metadata"]["digest"] != bundle.digest:
+                raise SystemExit(f"{folder} holds another model; give another --out.")
     side = bundle.info.tiling.tile_px
     tile = read_tiles(asked.tiles, bundle.info, (side, side), 1)
     calls: dict[str, Call] = {"PyTorch fp32": lambda: bundle.predict(tile, "fp32")}
@@ -81,7 +83,8 @@ def _export(asked: argparse.Namespace, one: str, folder: Path) -> None:
         command += ["--litert-python", str(asked.litert_python)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        print(f"{one}: {done.stderr.strip().splitlines()[-1]}", file=sys.stderr)
+        last = (done.stderr.strip() or "it said nothing").splitlines()[-1]
+        print(f"{one} is left out: {last}", file=sys.stderr)
 
 
 def _call(predict: Callable[[np.ndarray], np.ndarray], tile: np.ndarray) -> Call:

@@ -174,11 +174,16 @@ def pictures(paths: list[Path], camera: str | None, every: int) -> Iterator[tupl
     if camera is None:
         return
     video = cv2.VideoCapture(int(camera) if camera.isdigit() else camera)
+    if not video.isOpened():
+        raise SystemExit(f"Camera {camera} cannot be opened: is it connected, and free?")
     number = 0
-    while video.grab():
-        if number % every == 0:
-            yield f"frame-{number:06}", video.retrieve()[1]
-        number += 1
+    try:
+        while video.grab():
+            if number % every == 0:
+                yield f"frame-{number:06}", video.retrieve()[1]
+            number += 1
+    finally:
+        video.release()
 
 
 def main() -> None:
@@ -189,8 +194,16 @@ def main() -> None:
     options.add_argument("--every", type=int, default=15, help="frames from one look to the next")
     options.add_argument("--out", type=Path, default=Path("crops"))
     asked = options.parse_args()
-    model = open_model(asked.model)
     asked.out.mkdir(parents=True, exist_ok=True)
+    try:
+        cut_out(asked)
+    except KeyboardInterrupt:
+        print("stopped")
+
+
+def cut_out(asked: argparse.Namespace) -> None:
+    """Write the slides of each photo or frame that was asked for."""
+    model = open_model(asked.model)
     for name, photo in pictures(asked.photos, asked.camera, asked.every):
         start = time.perf_counter()
         found = find_slides(photo, model)

@@ -122,6 +122,7 @@ def test_json_is_all_that_is_printed(slidemask: Command, finder: Path) -> None:
     first, second = json.loads(out)["photos"]
     assert code == 1
     assert first["outlines"][0]["kind"] == "quadrilateral"
+    assert first["outlines"][0]["cut"] is False
     assert "damaged" in second["error"]
 
 
@@ -158,3 +159,15 @@ def test_the_recipes_say_how_slides_are_found(name: str) -> None:
     assert (chosen.method, chosen.squash) == (
         ("boxes", True) if name.endswith("published") else ("outline", False)
     )
+
+
+@pytest.mark.usefixtures("here")
+def test_crops_of_a_killed_run_do_not_stay(slidemask: Command, finder: Path) -> None:
+    folder = Path("out/straight")
+    folder.mkdir(parents=True)
+    for name in ("slide-1.png", "slide-7.png", ".slide-8.png.0.part"):
+        (folder / name).write_bytes(b"half")
+    code, _, err = slidemask("photo", "straight.png", "-m", finder, "-o", "out")
+    assert (code, err) == (0, "")
+    names = {path.name for path in folder.iterdir()}
+    assert names == {"slide-1.png", "overlay.png", "outlines.json", "outlines.geojson"}

@@ -72,8 +72,8 @@ def test_truth_covers_exactly_the_slide(flat: Shelf, kind: str, number: int) -> 
     cover = np.mean(seen[truth & clear])
     assert cover > 0.98
     # A pink cloth beside it may look the same; a slide's next neighbours do not.
-    near = cv2.dilate(rim, np.ones((5, 5), np.uint8)) > 0
-    assert np.mean(seen[near & ~truth & clear]) < 0.25
+    beside = (cv2.dilate(rim, np.ones((5, 5), np.uint8)) > 0) & ~truth & clear
+    assert not beside.any() or np.mean(seen[beside]) < 0.25  # a near one may fill the photo
 
 
 def test_equal_seeds_give_equal_bytes_and_other_seeds_others(shelf: Shelf, tmp_path: Path) -> None:

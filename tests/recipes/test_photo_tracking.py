@@ -9,7 +9,14 @@ from shapely.geometry import Polygon
 
 from drawn import draw_photo
 from slidemask.post.outlines import Outline
-from slidemask.recipes.photo.tracking import Tracker, Tracking, sharpness, turned_alike
+from slidemask.recipes.photo.tracking import (
+    Tracker,
+    Tracking,
+    likeness,
+    look_at,
+    sharpness,
+    turned_alike,
+)
 
 SIZE = (320, 240)
 SQUARE = np.array([(0, 0), (80, 0), (80, 60), (0, 60)], float)
@@ -61,6 +68,24 @@ def test_the_sharpest_frame_is_kept() -> None:
     assert np.array_equal(track.best.frame, frame(place))
 
 
+def test_a_page_turned_below_a_fixed_camera_gives_new_slides() -> None:
+    tracker, place = Tracker(), outline(100, 80)
+    pages = [frame(place, seed=seed) for seed in (1, 2)]
+    for number in range(10):
+        noise = np.random.default_rng(number).integers(-6, 7, pages[0].shape)
+        lit = (pages[number // 5] * (1 - 0.04 * number) + noise).clip(0, 255).astype(np.uint8)
+        assert not tracker.follow(lit, number, [place])
+    assert [(track.seen, track.last_frame) for track in tracker.finish()] == [(5, 4), (5, 9)]
+
+
+def test_looks_are_compared_about_their_means_and_plain_ones_are_like_all() -> None:
+    place = outline(100, 80)
+    look = look_at(frame(place), place.corners)
+    assert likeness(look, 0.5 * look + 40) == pytest.approx(1, abs=1e-6)
+    assert likeness(look, -look) == pytest.approx(-1, abs=1e-6)
+    assert likeness(look, np.full_like(look, 200)) == 1
+
+
 def test_corners_are_smoothed_by_the_share_that_is_asked() -> None:
     tracker = Tracker(Tracking(smoothing=0.75))
     for number, x in enumerate((100, 108, 108)):
@@ -68,6 +93,7 @@ def test_corners_are_smoothed_by_the_share_that_is_asked() -> None:
     assert tracker.tracks[0].corners[0] == pytest.approx((108 - 8 * 0.75**2, 50))
 
 
+@settings(deadline=None)
 @given(turn=st.integers(0, 3), seed=st.integers(0, 1000))
 def test_turning_corners_does_not_jump(turn: int, seed: int) -> None:
     near = SQUARE + np.random.default_rng(seed).uniform(-5, 5, (4, 2))

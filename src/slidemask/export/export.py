@@ -1,9 +1,6 @@
 """Export a bundle: convert, compare with PyTorch, write the card; all of it or nothing."""
 
-import shutil
-import uuid
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slidemask.base.errors import OutputError, SettingsError
-from slidemask.base.files import output_folder, write_json, write_text
+from slidemask.base.files import folder_written_whole, write_json, write_text
 from slidemask.export.card import describe, write_card
 from slidemask.export.formats import FORMATS, find_format
 from slidemask.export.metadata import metadata_of
@@ -112,7 +109,7 @@ def export(bundle: Bundle, target: str, out: Path, options: Options) -> Exported
         metadata=metadata_of(bundle, options.precision),
         converter=options.converter,
     )
-    with _folder(out) as beside:
+    with folder_written_whole(out) as beside:
         written = form.convert(wanted, beside)
         megabytes = _bytes(beside) / 1e6
         pictures = _pictures(compared, written.dynamic)
@@ -169,24 +166,6 @@ def _pictures(tiles: NDArray[np.uint8], dynamic: str) -> list[NDArray[np.uint8]]
 
 def _reference(bundle: Bundle) -> Predict:
     return lambda tiles: bundle.predict(np.ascontiguousarray(tiles), "fp32")
-
-
-@contextmanager
-def _folder(out: Path) -> Iterator[Path]:
-    """Give a folder beside `out`; it takes `out`'s place when all went well, else it goes."""
-    output_folder(out.parent)
-    mark = uuid.uuid4().hex[:8]
-    beside, old = (out.with_name(f".{out.name}.{mark}.{what}") for what in ("part", "old"))
-    beside.mkdir()
-    try:
-        yield beside
-        if out.exists():
-            out.rename(old)
-        beside.rename(out)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
-        if old.exists():
-            shutil.rmtree(old, ignore_errors=True) if out.exists() else old.rename(out)
 
 
 def _bytes(folder: Path) -> int:

@@ -54,7 +54,23 @@ def read_tiles(
     SettingsError
         If no tile holds tissue.
     """
-    slides = _spread(_slides(sources, mpp), count)
+    return tiles_of_slides(_slides(sources, mpp), info, size, count)
+
+
+def tiles_of_slides(
+    slides: Sequence[tuple[Path, float | None]],
+    info: BundleInfo,
+    size: tuple[int, int],
+    count: int,
+) -> NDArray[np.uint8]:
+    """Read tiles as `read_tiles` does, of slides each with its own mpp, where its file is silent.
+
+    Raises
+    ------
+    SettingsError
+        If no tile holds tissue.
+    """
+    slides = _spread(slides, count)
     each = -(-count // max(1, len(slides)))
     by_slide = [_tiles_of(path, info, size, count=each, mpp=one) for path, one in slides]
     mixed = [
@@ -96,7 +112,7 @@ def _views(slide: Slide, at: Box, grid: TileGrid, size: tuple[int, int]) -> View
     return np.concatenate([tile, around], axis=2)
 
 
-def _spread(items: list[T], count: int) -> list[T]:
+def _spread(items: Sequence[T], count: int) -> Sequence[T]:
     """Return `count` of the items, as evenly spread as can be, or all.
 
     >>> _spread([1, 2, 3, 4, 5, 6], 3)

@@ -19,6 +19,7 @@ FORMATS = ("BMP", "HEIF", "JPEG", "MPO", "PNG", "TIFF", "WEBP")
 _ORIENTATION = 0x0112
 LARGEST_MEGAPIXELS = 170
 """More than the largest camera chips give; such a picture takes half a gigabyte."""
+_BAND_PX = 256
 
 
 def read_photo(path: Path) -> Rgb:
@@ -54,7 +55,7 @@ def read_photo(path: Path) -> Rgb:
             "beginning is damaged. Copy it again, or save it as JPEG or PNG."
         ) from error
     except Image.DecompressionBombError as error:
-        raise _too_large(path, str(error)) from error
+        raise _too_large(path) from error
     except (OSError, SyntaxError, ValueError, EOFError, tifffile.TiffFileError) as error:
         raise SlideError(
             f"Photo {path} is damaged or cut off ({error}). Copy it again from the camera."
@@ -65,7 +66,7 @@ def _read(path: Path) -> Rgb:
     with _opened(path) as image:
         width, height = image.size
         if width * height > LARGEST_MEGAPIXELS * 1e6:
-            raise _too_large(path, f"{width} x {height} pixels")
+            raise _too_large(path)
         if image.format == "TIFF" and _bits(image) > 8:  # Pillow keeps one channel of such at most
             return _upright(_deep_tiff(path), image.getexif().get(_ORIENTATION, 1))
         if image.mode in {"F", "I"}:
@@ -80,7 +81,17 @@ def _rgb(image: Image.Image) -> Rgb:
         return np.repeat(grey[..., None], 3, axis=2)
     if image.has_transparency_data:
         return flattened(np.asarray(image.convert("RGBA")))
-    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+    return _copied(image if image.mode == "RGB" else image.convert("RGB"))
+
+
+def _copied(image: Image.Image) -> Rgb:
+    """Return the pixels of an RGB image; in bands, since Pillow copies each twice."""
+    width, height = image.size
+    pixels = np.empty((height, width, 3), np.uint8)
+    for top in range(0, height, _BAND_PX):
+        bottom = min(top + _BAND_PX, height)
+        pixels[top:bottom] = np.asarray(image.crop((0, top, width, bottom)))
+    return pixels
 
 
 @contextmanager
@@ -126,8 +137,8 @@ def _upright(pixels: Rgb, orientation: int) -> NDArray[np.uint8]:
     return pixels
 
 
-def _too_large(path: Path, what: str) -> SlideError:
+def _too_large(path: Path) -> SlideError:
     return SlideError(
-        f"Photo {path} is not decoded: {what}, more than {LARGEST_MEGAPIXELS} megapixels. "
+        f"Photo {path} has more than {LARGEST_MEGAPIXELS} megapixels and is not decoded. "
         "Save a smaller copy; whole slides are for `slidemask segment`."
     )

@@ -4,8 +4,11 @@ The aspect ratio of the slide follows from the perspective of its four corners (
 "Whiteboard scanning and image enhancement", 2007): a pinhole camera with square pixels and the
 principal point at the photo's centre sees a rectangle as this quadrilateral for one focal length
 and one ratio only. Where two sides run parallel the focal length cannot be told, and a phone's
-usual one is taken; the ratio then hardly depends on it, and not at all where all sides do.
+usual one is taken; the ratio then hardly depends on it, and not at all where all sides do. Of a
+slide that the photo's edge cuts, the rectangle is worked out that is seen in part.
 """
+
+from typing import Any
 
 import cv2
 import numpy as np
@@ -13,14 +16,15 @@ import shapely
 from numpy.typing import NDArray
 
 from slidemask.base.types import Rgb
+from slidemask.post.cut import USUAL_FOCAL, cut_sides, whole_corners
 from slidemask.post.outlines import Outline
 
-USUAL_FOCAL = 0.8
-"""Focal length over the photo's longer side: 28 mm on a 36 mm wide film."""
 _FOCALS = (0.45, 4.0)
 """Focal lengths that phones have, over the longer side: others come from inexact corners."""
 _MOST = 4.0
 """Pixels of the straightened slide over those in the photo, at most: nothing is gained by more."""
+_BAND_PX = 256
+"""Rows that are straightened at once: maps of a whole slide take many times its memory."""
 
 Points = NDArray[np.float64]
 
@@ -38,25 +42,32 @@ def rectify(photo: Rgb, outline: Outline) -> Rgb:
     Returns
     -------
     (h, w, 3) uint8
-        As large as the slide is in the photo; what lies outside the photo is white.
+        As large as the slide is in the photo; what lies outside the photo is white, and of a slide
+        that the photo's edge cuts, what lies outside the outline.
     """
     height, width = photo.shape[:2]
     corners = outline.corners
     if outline.kind == "box":
         x, y, right, bottom = np.rint([*corners[0], *corners[2]]).astype(int).clip(0)
         return photo[y : max(bottom, y + 1), x : max(right, x + 1)].copy()
+    cut = outline.kind == "quadrilateral" and bool(cut_sides(corners, (width, height)))
+    if cut:
+        corners = whole_corners(corners, (width, height))
     size = output_size(corners, (width, height))
     bows = _bows(outline)
     to_photo = homography(size, corners)
-    if bows is None:
-        # Pixel centres are what cv2 counts by.
-        centred = _shifted(-0.5) @ to_photo @ _shifted(0.5)
-        pixels = cv2.warpPerspective(
-            photo, centred, size, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-            borderMode=cv2.BORDER_CONSTANT, borderValue=(255, 255, 255),
-        )  # fmt: skip
-        return np.asarray(pixels, np.uint8)
-    return _straightened(photo, to_photo, bows, size)
+    if bows is not None:
+        return _straightened(photo, to_photo, bows, size)
+    # Pixel centres are what cv2 counts by.
+    centred = _shifted(-0.5) @ to_photo @ _shifted(0.5)
+    pixels = cv2.warpPerspective(
+        photo, centred, size, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_CONSTANT, borderValue=(255, 255, 255),
+    )  # fmt: skip
+    if cut:
+        ring = shapely.get_coordinates(outline.polygon.exterior)
+        _whiten_outside(pixels, _mapped(np.asarray(np.linalg.inv(to_photo), np.float64), ring))
+    return np.asarray(pixels, np.uint8)
 
 
 def output_size(corners: Points, photo_size: tuple[int, int]) -> tuple[int, int]:
@@ -167,15 +178,24 @@ def _straightened(
     right, left = _deviation(flat[1], 1, v * height), _deviation(flat[3], 1, v * height)
     bottom -= [0, height]
     right -= [width, 0]
-    across, down = u[None, :, None], v[:, None, None]
-    moved = (
-        (1 - down) * top[None]
-        + down * bottom[None]
-        + (1 - across) * left[:, None]
-        + across * right[:, None]
-    )
-    x = (u * width)[None] + moved[..., 0]
-    y = (v * height)[:, None] + moved[..., 1]
+    pixels = np.empty((height, width, 3), np.uint8)
+    for first in range(0, height, _BAND_PX):
+        rows = slice(first, first + _BAND_PX)
+        across, down = u[None, :, None], v[rows, None, None]
+        moved = (
+            (1 - down) * top[None]
+            + down * bottom[None]
+            + (1 - across) * left[rows, None]
+            + across * right[rows, None]
+        )
+        x = (u * width)[None] + moved[..., 0]
+        y = (v[rows] * height)[:, None] + moved[..., 1]
+        pixels[rows] = _sampled(photo, to_photo, x, y)
+    return pixels
+
+
+def _sampled(photo: Rgb, to_photo: NDArray[np.float64], x: Points, y: Points) -> Rgb:
+    """Return the photo's pixels where a homography sends places to; white outside."""
     w = to_photo[2, 0] * x + to_photo[2, 1] * y + to_photo[2, 2]
     at_x = (to_photo[0, 0] * x + to_photo[0, 1] * y + to_photo[0, 2]) / w - 0.5
     at_y = (to_photo[1, 0] * x + to_photo[1, 1] * y + to_photo[1, 2]) / w - 0.5
@@ -184,6 +204,12 @@ def _straightened(
         borderMode=cv2.BORDER_CONSTANT, borderValue=(255, 255, 255),
     )  # fmt: skip
     return np.asarray(pixels, np.uint8)
+
+
+def _whiten_outside(pixels: Any, ring: Points) -> None:  # noqa: ANN401 - what cv2 draws on
+    inside = np.zeros(pixels.shape[:2], np.uint8)
+    cv2.fillPoly(inside, [np.round((ring - 0.5) * 16).astype(np.int32)], 1, shift=4)
+    pixels[inside == 0] = 255
 
 
 def _mapped(by: NDArray[np.float64], points: Points) -> Points:

@@ -11,6 +11,7 @@ import numpy as np
 
 from slidemask.base.errors import SettingsError
 from slidemask.base.files import output_folder, write_json
+from slidemask.base.process import end_with_parent
 from slidemask.base.progress import track
 from slidemask.base.types import Rgb
 from slidemask.data.case import Case
@@ -116,7 +117,7 @@ def write_phantom_cohort(
         for number in range(slides_per_patient)
     ]
     output_folder(folder)
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(workers, get_context("spawn"), end_with_parent) as pool:
         written = pool.map(_written, [folder] * len(slides), slides)
         done = list(track(written, "phantoms", len(slides), "slides"))
     cases = [

@@ -16,6 +16,7 @@ from shapely.geometry import Polygon
 
 from slidemask.base.errors import OutputError, SettingsError
 from slidemask.base.files import output_folder, write_json, written_whole
+from slidemask.base.process import end_with_parent
 from slidemask.base.progress import track
 from slidemask.base.settings import digest
 from slidemask.data.case import Case
@@ -156,9 +157,8 @@ def _made(folder: Path, photos: PhotoSet, count: int, workers: int) -> Iterator[
     if workers <= 1:
         yield from (_kept_or_written(folder, photos, number) for number in numbers)
         return
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        job = pool.map(_kept_or_written, [folder] * count, [photos] * count, numbers, chunksize=8)
-        yield from job
+    with ProcessPoolExecutor(workers, get_context("spawn"), end_with_parent) as pool:
+        yield from pool.map(_kept_or_written, [folder] * count, [photos] * count, numbers)
 
 
 def _polygons(shape: shapely.Geometry) -> Sequence[Polygon]:
