@@ -1,5 +1,6 @@
 """Where a fine network looks, against naive loops over pixels and tiles."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fakes import Darkness, info
-from slidemask.base.errors import BundleError
+from slidemask.base.errors import BundleError, SlideError
 from slidemask.base.stages import Stages
-from slidemask.geometry.box import Size
+from slidemask.base.types import Rgb
+from slidemask.geometry.box import Box, Size
 from slidemask.infer.blend import Blend
 from slidemask.infer.cascade import (
     Cascade,
@@ -21,12 +23,16 @@ from slidemask.infer.cascade import (
     level_of,
     narrow,
     tile_maxima,
+    touching,
 )
 from slidemask.infer.job import Job
 from slidemask.infer.predict import predict
+from slidemask.infer.unread import TolerantSlide
 from slidemask.io.array import ArraySlide
+from slidemask.tiles.filters import Filters
 from slidemask.tiles.grid import TileGrid, Tiling
 from slidemask.tiles.select import TileSet
+from slidemask.tiles.tissue import TissueFilter
 
 
 @st.composite
@@ -46,7 +52,9 @@ def test_a_tile_has_the_largest_value_that_it_touches(
     grid, step = case
     canvas = grid.slide.at(step)
     found = np.random.default_rng(seed).integers(0, 256, (canvas.height, canvas.width), np.uint8)
-    maxima = tile_maxima(found, step, grid)
+    cut = canvas.height // 3  # two bands, the first of them empty on flat maps
+    bands = [(0, found[None, :cut]), (cut, found[None, cut:])]
+    maxima = tile_maxima(bands, canvas, step, grid)
     seen = np.zeros_like(found)
     for tile in grid:
         x, y, side, _ = tile.box
@@ -64,6 +72,28 @@ def test_a_tile_has_the_largest_value_that_it_touches(
                 if inside:
                     seen[i, j] = max(seen[i, j], maxima[tile.row, tile.column])
     np.testing.assert_array_equal(best_seen(maxima, grid, found.shape, step), seen)
+
+
+@given(case=grids(), other=st.integers(2, 40), seed=st.integers(0, 99))
+@settings(max_examples=60, deadline=None)
+def test_touching_tiles_share_area(case: tuple[TileGrid, float], other: int, seed: int) -> None:
+    fine, step = case
+    coarse = TileGrid(fine.slide, other, max(1, other - other // 4), step)
+    kept = np.random.default_rng(seed).random(fine.shape) < 0.2
+    expected = np.zeros(coarse.shape, bool)
+    for ours in coarse:
+        for theirs in (tile for tile in fine if kept[tile.row, tile.column]):
+            a, b = ours.box, theirs.box
+            wide = min(a.x + a.width, b.x + b.width) - max(a.x, b.x)
+            high = min(a.y + a.height, b.y + b.height) - max(a.y, b.y)
+            expected[ours.row, ours.column] |= wide > 1e-6 and high > 1e-6
+    np.testing.assert_array_equal(touching(coarse, fine, kept), expected)
+
+
+def test_classes_are_added_up_without_overflow() -> None:
+    band = np.full((2, 4, 4), 200, np.uint8)
+    maxima = tile_maxima([(0, band)], Size(4, 4), 1.0, TileGrid(Size(4, 4), 4, 4))
+    assert maxima.tolist() == [[255]]
 
 
 @given(values=st.lists(st.integers(0, 255), min_size=1, max_size=50), recall=st.floats(0.01, 1))
@@ -103,6 +133,50 @@ def test_only_tiles_where_the_coarse_network_finds_anything_are_looked_at(tmp_pa
 
     with pytest.raises(BundleError, match="train it anew"):
         narrow(job, None, tmp_path / "x", Stages())
+
+
+def test_small_pieces_of_tissue_are_looked_at_coarsely_too(tmp_path: Path) -> None:
+    """The fine grid keeps one tile; it is a hundredth of the coarse one, which rules would drop."""
+    pixels = np.full((320, 320, 3), 255, np.uint8)
+    pixels[100:110, 100:110] = 0
+    slide = ArraySlide("crumb", pixels)
+    strict = Filters(tissue=TissueFilter(), min_tissue_share=0.5, max_background_share=0.1)
+    coarse_info = info(tile=80, overlap=0.0, downsample=4.0)
+    coarse = Darkness(info=coarse_info.model_copy(update={"filters": strict}), digest="coarse")
+    fine = Darkness(info=info(tile=32, overlap=0.0))
+    fine.coarse = coarse  # type: ignore[attr-defined]
+    kept = np.zeros((10, 10), bool)
+    kept[3, 3] = True
+    job = Job(slide, TileSet(TileGrid(slide.size, 32, 32), kept), fine, Blend())  # type: ignore[arg-type]
+    narrowed = narrow(job, Cascade(threshold=0.5), tmp_path / "coarse", Stages())
+    np.testing.assert_array_equal(narrowed.tiles.kept, kept)
+
+
+class Torn(ArraySlide):
+    """A slide of whose coarse level one place cannot be read."""
+
+    def read(self, box: Box, downsample: float = 1.0) -> Rgb:
+        if downsample > 2 and box.x == 32 and box.y < 64:
+            raise SlideError("torn")
+        return super().read(box, downsample)
+
+
+def test_what_the_coarse_network_cannot_read_is_left_to_the_fine_one(tmp_path: Path) -> None:
+    """Notes of coarse tiles stay apart: their numbers mean other tiles in the fine grid."""
+    slide = Torn("torn", np.full((128, 128, 3), 255, np.uint8))
+    coarse = Darkness(info=info(tile=8, overlap=0.0, downsample=4.0), digest="coarse")
+    fine = Darkness(info=info(tile=32, overlap=0.0))
+    fine.coarse = coarse  # type: ignore[attr-defined]
+    tiles = TileSet(TileGrid(slide.size, 32, 32), np.ones((4, 4), bool))
+    tolerant = TolerantSlide(slide, tmp_path / "unread-1.jsonl")
+    job = Job(tolerant, tiles, fine, Blend())  # type: ignore[arg-type]
+    expected = np.zeros((4, 4), bool)
+    expected[:2, 1] = True
+    for again in (job, replace(job, slide=slide)):  # the second time it is there already
+        narrowed = narrow(again, Cascade(threshold=0.5), tmp_path / "coarse", Stages())
+        np.testing.assert_array_equal(narrowed.tiles.kept, expected)
+    assert tolerant.unread == {}
+    assert fine.seen == 0
 
 
 @pytest.mark.parametrize(

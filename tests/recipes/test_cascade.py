@@ -1,12 +1,16 @@
 """A cascade is trained by one call, keeps the recall asked for, and travels as one bundle."""
 
-from dataclasses import asdict
+import math
+import shutil
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from journey import GLAND, disc_cases
+from slidemask.base.classes import ClassInfo, ClassMap
+from slidemask.base.errors import SettingsError
 from slidemask.data.case import Case
 from slidemask.data.truth import open_truth
 from slidemask.geometry.box import Box
@@ -14,8 +18,13 @@ from slidemask.infer.cascade import CascadeSpec, level_of
 from slidemask.io.open import open_slide
 from slidemask.models.build import ModelSpec
 from slidemask.models.bundle import Bundle, zip_bundle
-from slidemask.recipes.cascade import coarse_recipe, settle_cascade
+from slidemask.recipes.cascade import Settled, Survey, coarse_recipe, settle_cascade
 from slidemask.recipes.recipe import Recipe, load_recipe, write_recipe
+from slidemask.recipes.results import read_summary
+from slidemask.recipes.study.cascade import CascadeJob, study_cascade
+from slidemask.recipes.study.cascade import trained as given
+from slidemask.recipes.study.cascadewriting import in_words, write_cascade
+from slidemask.recipes.study.row import Means
 from slidemask.recipes.training import Trained, train
 from slidemask.tiles.filters import Filters
 from slidemask.tiles.grid import Tiling
@@ -36,7 +45,8 @@ RECIPE = Recipe(
 
 @pytest.fixture(scope="module")
 def cases(tmp_path_factory: pytest.TempPathFactory) -> list[Case]:
-    return disc_cases(tmp_path_factory.mktemp("discs"), 4, 2)
+    made = disc_cases(tmp_path_factory.mktemp("discs"), 4, 4)
+    return [*made[:6], *(replace(case, split="test") for case in made[6:])]
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +63,41 @@ def test_the_recipe_survives_its_file(tmp_path: Path) -> None:
     coarse = coarse_recipe(RECIPE, SPEC)
     assert coarse.tiling == Tiling(tile_px=32, overlap=0.0, mpp=2.0)
     assert (coarse.schedule.epochs, coarse.model.width, coarse.cascade) == (3, 4, None)
+    strict = RECIPE.model_copy(update={"filters": Filters(max_background_share=0.5)})
+    found = coarse_recipe(strict, SPEC).filters
+    assert (found.tissue, found.max_background_share) == (strict.filters.tissue, None)
+    assert found.min_tissue_share == 0
+
+
+def counts(**pixels: int) -> np.ndarray:
+    """Return 256 counts; `at_9=5` is 5 pixels at 9."""
+    found = np.zeros(256, np.int64)
+    for at, count in pixels.items():
+        found[int(at.removeprefix("at_"))] = count
+    return found
+
+
+def test_every_class_keeps_the_recall() -> None:
+    """A rare class that the coarse network hardly sees decides, though all pixels would not."""
+    common, rare = counts(at_200=10_000), counts(at_50=9, at_90=1)
+    tiles = counts(at_10=30, at_50=2, at_90=1, at_200=7)
+    survey = Survey(np.array([common, rare]), tiles, 5)
+    assert survey.threshold(0.9) == 50 / 255
+    assert survey.recall(50 / 255) == 1
+    assert survey.recall(51 / 255) == pytest.approx(0.1)
+    assert (survey.left(50 / 255), survey.left(51 / 255)) == (10, 8)
+    twice = survey + survey
+    assert (twice.left(0), twice.coarse, twice.recall(51 / 255)) == (80, 10, pytest.approx(0.1))
+    settled = Settled.of(survey, 0.9)
+    assert (settled.recall, settled.tiles, settled.left) == (1, 40, 10)
+
+
+def test_a_class_that_no_validation_slide_shows_is_looked_for_everywhere() -> None:
+    survey = Survey(np.array([counts(at_200=5), counts()]), counts(at_0=3, at_200=1), 1)
+    assert survey.threshold(0.9) == 0
+    assert survey.recall(0) == 1
+    assert Settled.of(survey, 0.9).left == 4
+    assert math.isnan(Survey(np.zeros((1, 256), np.int64), counts(at_0=3), 1).recall(0.5))
 
 
 def test_the_threshold_keeps_the_recall_that_was_asked_for(
@@ -110,3 +155,57 @@ def test_it_travels_as_one(trained: Trained, tmp_path: Path) -> None:
     assert there.coarse.digest == here.coarse.digest
     assert there.info.name == "discs"
     assert there.coarse.info.name == "discs, coarse"
+
+
+def test_a_study_says_what_is_saved_and_what_it_costs(trained: Trained, cases: list[Case]) -> None:
+    out = trained.run.parent
+    job = CascadeJob(RECIPE, tuple(cases), out, (0.5, 0.9), Means("cpu", 1))
+    assert job.asked == (0.9, 0.5)
+    *_, (said, rows) = study_cascade(job)
+    assert said == "recall 0.5: done"
+    assert [row.label for row in rows] == ["everywhere", "recall 0.9", "recall 0.5"]
+    everywhere, careful, bold = rows
+    assert (everywhere.threshold, everywhere.agreement) == (0, 1)
+    assert (everywhere.tiles_share, everywhere.operations_share) == (1, 1)
+    assert careful.threshold == Bundle.load(out / "run", "cpu").info.use["cascade"]["threshold"]
+    assert careful.threshold <= bold.threshold
+    assert 1 >= careful.tiles_share >= bold.tiles_share
+    for row in (careful, bold):
+        summaries = [
+            read_summary(folder) for folder in (out / row.label.replace(" ", "-")).glob("p*")
+        ]
+        looked_at = sum(one["tiles"]["looked_at"] for one in summaries)
+        kept = sum(one["tiles"]["kept"] for one in summaries)
+        assert (kept, looked_at / kept) == (32, row.tiles_share)
+        assert row.test.coarse == 2  # one coarse tile a picture
+        wanted = (looked_at * row.costs.fine + 2 * row.costs.coarse) / (kept * row.costs.fine)
+        assert row.operations_share == pytest.approx(wanted)
+        assert 0 <= row.lowest <= row.test.recall(row.threshold) <= 1
+        assert row.agreement <= 1
+    write_cascade(out, rows, {"cohort": "discs"})
+    lines = (out / "study.csv").read_text("utf-8").splitlines()
+    assert len(lines) == 4
+    assert "recall 0.5" in (out / "report.html").read_text("utf-8")
+    assert (out / "cascade.png").stat().st_size > 1000
+    assert in_words(rows)[0].startswith("everywhere: Dice ")
+
+
+def test_a_model_that_is_there_gets_a_coarse_network(trained: Trained, cases: list[Case]) -> None:
+    """Its own network stays as it is; a coarse one that it had is replaced."""
+    out, model = trained.run.parent.parent / "given", trained.run / "bundle"
+    shutil.copytree(trained.run / "coarse", out / "run" / "coarse")
+    job = CascadeJob(RECIPE, tuple(cases), out, (), Means("cpu", 1), str(model))
+    given(job, out / "run")
+    bundle, before = Bundle.load(out / "run", "cpu"), Bundle.load(model, "cpu")
+    assert bundle.coarse is not None
+    assert before.coarse is not None
+    assert bundle.coarse.digest == before.coarse.digest
+    assert bundle.info.use["cascade"] == before.info.use["cascade"]
+    weights = "weights.safetensors"
+    assert (out / "run" / "bundle" / weights).read_bytes() == (model / weights).read_bytes()
+    other = RECIPE.model_copy(update={"classes": ClassMap(classes=(ClassInfo(name="tumour"),))})
+    with pytest.raises(SettingsError, match="finds gland, and recipe discs tumour"):
+        given(replace(job, recipe=other), out / "run")
+    alone = RECIPE.model_copy(update={"cascade": None})
+    with pytest.raises(SettingsError, match="has no \\[cascade\\]"):
+        list(study_cascade(replace(job, recipe=alone)))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from slidemask.apps.cascade import cascade
 from slidemask.apps.options import CAUTION, Changes, Cohort, Device, Out, Overwrite, Workers
 
 if TYPE_CHECKING:  # importing them loads torch, and --help should not wait for it
@@ -20,6 +21,7 @@ app = typer.Typer(
     help="Compare settings, magnifications, tile sizes: on whole slides, with their cost.",
     no_args_is_help=True,
 )
+app.command("cascade")(cascade)
 Recipe = Annotated[str, typer.Argument(help="Path of a recipe, or the name of a shipped one.")]
 
 

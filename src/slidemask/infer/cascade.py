@@ -1,6 +1,7 @@
 """Two networks of two resolutions: the coarse one says where the fine one has to look."""
 
 import logging
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,17 +10,23 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from slidemask.base.errors import BundleError
+from slidemask.base.files import output_folder
 from slidemask.base.settings import Settings
 from slidemask.base.stages import Stages
+from slidemask.base.types import Quantised
+from slidemask.geometry.box import Size
 from slidemask.infer.blend import Blend
 from slidemask.infer.job import Job
 from slidemask.infer.predict import predict
 from slidemask.infer.prediction import Prediction
+from slidemask.infer.store import BandStore
+from slidemask.infer.unread import TolerantSlide, read_notes
 from slidemask.models.build import ModelSpec
-from slidemask.models.bundle import Bundle
+from slidemask.tiles.filters import Filters
 from slidemask.tiles.grid import TileGrid, Tiling, lay_grid
-from slidemask.tiles.select import select
+from slidemask.tiles.select import TileSet
 
+UNREAD = "unread.jsonl"
 log = logging.getLogger(__name__)
 
 
@@ -43,7 +50,7 @@ class CascadeSpec(Settings):
     factor : float
         How many times coarser its tiles are.
     recall : float
-        Share of the object, on the validation slides, that it must leave to the fine network.
+        Share of every class, on the validation slides, that it must leave to the fine network.
     tile_px : int, optional
         Side of its tiles.
     epochs : int, optional
@@ -111,8 +118,7 @@ def narrow(job: Job, cascade: Cascade | None, to: Path, stages: Stages, *, threa
     if cascade.threshold == 0:
         return job
     with stages.stage("coarse"):
-        prediction = predict_coarse(job, to, threads=threads)
-        found = tile_maxima(whole_map(prediction), prediction.downsample, job.tiles.grid)
+        found = find_coarsely(job, to, threads=threads)
     kept = job.tiles.kept & (found >= level_of(cascade.threshold))
     log.info(
         "%s: the coarse network leaves %d of %d tiles", job.slide.id, kept.sum(), len(job.tiles)
@@ -120,32 +126,86 @@ def narrow(job: Job, cascade: Cascade | None, to: Path, stages: Stages, *, threa
     return replace(job, tiles=replace(job.tiles, kept=kept))
 
 
+def find_coarsely(job: Job, to: Path, *, threads: int = 2) -> NDArray[np.uint8]:
+    """Return the most that the coarse network finds in each tile of the job, (rows, columns).
+
+    Probabilities times 255, all foreground classes together. Tiles over a place that it could not
+    read (`TolerantSlide`) have 255: there only the fine network can say.
+    """
+    prediction = predict_coarse(job, to, threads=threads)
+    grid = job.tiles.grid
+    found = tile_maxima(prediction.bands(), prediction.canvas, prediction.downsample, grid)
+    unread = read_notes(to / UNREAD)
+    if unread:
+        coarse = coarse_tiles(job)
+        lost = np.zeros(coarse.grid.shape, bool)
+        lost.flat[list(unread)] = True
+        found[touching(grid, coarse.grid, lost)] = 255
+    return found
+
+
 def predict_coarse(job: Job, to: Path, *, threads: int = 2) -> Prediction:
-    """Predict a job's slide with its bundle's coarse network, on that network's own tiles."""
-    coarse = job.bundle.coarse
+    """Predict a job's slide with its bundle's coarse network, on `coarse_tiles`."""
+    return predict(_coarse_job(job, to), to, Stages(), threads=threads)
+
+
+def is_found(job: Job, to: Path) -> bool:
+    """Whether a job has a coarse prediction and all of it is in a folder."""
+    if job.bundle.coarse is None or not (to / "job.json").exists():
+        return False
+    coarse = _coarse_job(job, to)
+    canvas = coarse.tiles.grid.canvas
+    shape = (len(coarse.bundle.info.classes.names) - 1, canvas.height, canvas.width)
+    return BandStore(to, coarse.identity, shape).complete
+
+
+def _coarse_job(job: Job, to: Path) -> Job:
+    coarse, slide = job.bundle.coarse, job.slide
     assert coarse is not None  # noqa: S101 - callers have looked
-    grid = lay_grid(job.slide, coarse.info.tiling)
-    tiles = select(job.slide, grid, coarse.info.filters)
     blend = Blend.model_validate(coarse.info.use.get("blend", {}))
-    return predict(Job(job.slide, tiles, coarse, blend, job.source), to, Stages(), threads=threads)
+    all_of_them = coarse.info.model_copy(update={"filters": Filters(tissue=None)})
+    if isinstance(slide, TolerantSlide):
+        slide = slide.noting(output_folder(to) / UNREAD)
+    return Job(slide, coarse_tiles(job), replace(coarse, info=all_of_them), blend, job.source)
 
 
-def whole_map(prediction: Prediction) -> NDArray[np.uint8]:
-    """Return (H, W) foreground probabilities times 255; a coarse map is small enough to hold."""
-    bands = [
-        np.minimum(band.sum(axis=0, dtype=np.uint16), 255).astype(np.uint8)
-        for _, band in prediction.bands()
-    ]
-    return np.concatenate(bands)
+def coarse_tiles(job: Job) -> TileSet:
+    """Return the coarse network's tiles: all that touch a tile of the job.
+
+    Rules on tissue and pixels are not asked again. A coarse tile is large, and a small piece of
+    tissue that fills a fine tile may be next to nothing of it.
+    """
+    assert job.bundle.coarse is not None  # noqa: S101 - callers have looked
+    grid = lay_grid(job.slide, job.bundle.coarse.info.tiling)
+    kept = touching(grid, job.tiles.grid, job.tiles.kept)
+    return TileSet(grid, kept, tissue=job.tiles.tissue)
 
 
-def tile_maxima(found: NDArray[np.uint8], downsample: float, grid: TileGrid) -> NDArray[np.uint8]:
+def touching(grid: TileGrid, other: TileGrid, kept: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return which tiles of `grid` have area in common with `kept` tiles of another grid.
+
+    Examples
+    --------
+    >>> coarse, fine = TileGrid(Size(8, 4), 4, 4), TileGrid(Size(8, 4), 2, 2)
+    >>> touching(coarse, fine, np.array([[0, 0, 0, 0], [0, 0, 0, 1]], bool))
+    array([[False,  True]])
+    """
+    across = [_neighbours(count, grid, other) for count in grid.shape]
+    rows = np.array([kept[first:last].any(axis=0) for first, last in across[0]])
+    return np.array([rows[:, first:last].any(axis=1) for first, last in across[1]]).T
+
+
+def tile_maxima(
+    bands: Iterable[tuple[int, Quantised]], canvas: Size, downsample: float, grid: TileGrid
+) -> NDArray[np.uint8]:
     """Return the largest value that each tile of `grid` has a part in, (rows, columns).
 
     Parameters
     ----------
-    found : (H, W) uint8
-        A map of the slide.
+    bands : iterable of (top row, (K, rows, width) uint8)
+        A map of the slide; its classes are added up.
+    canvas : Size
+        Of the map.
     downsample : float
         Level-0 pixels per pixel of the map.
     grid : TileGrid
@@ -153,17 +213,24 @@ def tile_maxima(found: NDArray[np.uint8], downsample: float, grid: TileGrid) -> 
 
     Examples
     --------
-    >>> from slidemask.geometry.box import Size
-    >>> found = np.array([[0, 0, 0], [0, 7, 0], [0, 0, 9]], np.uint8)
-    >>> tile_maxima(found, 4.0, TileGrid(Size(12, 12), tile=6, stride=6))
+    >>> found = np.array([[[0, 0, 0], [0, 7, 0], [0, 0, 9]]], np.uint8)
+    >>> grid = TileGrid(Size(12, 12), tile=6, stride=6)
+    >>> tile_maxima([(0, found)], Size(3, 3), 4.0, grid)
     array([[7, 7],
            [7, 9]], dtype=uint8)
     """
-    tops, lefts = (_spans(count, length, grid, downsample) for count, length in _axes(grid, found))
+    rows, columns = grid.shape
+    tops = _spans(rows, canvas.height, grid, downsample)
+    lefts = _spans(columns, canvas.width, grid, downsample)
     result = np.zeros(grid.shape, np.uint8)
-    for row, (top, bottom) in enumerate(tops):
-        columns = found[top:bottom].max(axis=0)
-        result[row] = [columns[left:right].max() for left, right in lefts]
+    for start, band in bands:
+        found = np.minimum(band.sum(axis=0, dtype=np.uint16), 255).astype(np.uint8)
+        for row, (top, bottom) in enumerate(tops):
+            part = found[max(0, top - start) : max(0, bottom - start)]
+            if len(part):
+                most = part.max(axis=0)
+                in_tiles = [most[left:right].max() for left, right in lefts]
+                np.maximum(result[row], in_tiles, out=result[row])
     return result
 
 
@@ -212,13 +279,14 @@ def level_of(threshold: float) -> int:
     return int(np.ceil(threshold * 255 - 1e-9))
 
 
-def without_coarse(bundle: Bundle) -> Bundle:
-    """Return the bundle as it is alone."""
-    return replace(bundle, coarse=None)
-
-
-def _axes(grid: TileGrid, found: NDArray[np.uint8]) -> list[tuple[int, int]]:
-    return list(zip(grid.shape, found.shape, strict=True))
+def _neighbours(count: int, grid: TileGrid, other: TileGrid) -> list[tuple[int, int]]:
+    """Return first and last (half open) row or column of `other` that touches each of `grid`'s."""
+    step, side = grid.stride * grid.downsample, grid.tile * grid.downsample
+    their_step, their_side = other.stride * other.downsample, other.tile * other.downsample
+    starts = np.arange(count) * step
+    first = np.floor((starts - their_side) / their_step + 1e-9).astype(int) + 1
+    last = np.ceil((starts + side) / their_step - 1e-9).astype(int)
+    return list(zip(np.maximum(first, 0).tolist(), last.tolist(), strict=True))
 
 
 def _spans(count: int, length: int, grid: TileGrid, downsample: float) -> list[tuple[int, int]]:

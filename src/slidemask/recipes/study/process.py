@@ -1,14 +1,13 @@
 """Work in a process of its own, so that its peak memory and its seconds are its own."""
 
-import os
-import threading
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context, parent_process
+from multiprocessing import get_context
 from typing import TypeVar
 
 from slidemask.base.errors import TrainingError
+from slidemask.base.process import end_with_parent
 
 T = TypeVar("T")
 Argument = TypeVar("Argument")
@@ -34,7 +33,7 @@ def in_own_process(work: Callable[[Argument], T], argument: Argument) -> T:
     Exception
         Whatever `work` raises.
     """
-    with ProcessPoolExecutor(1, get_context("spawn"), _end_with_parent) as pool:
+    with ProcessPoolExecutor(1, get_context("spawn"), end_with_parent) as pool:
         try:
             return pool.submit(work, argument).result()
         except BrokenProcessPool as error:
@@ -42,14 +41,3 @@ def in_own_process(work: Callable[[Argument], T], argument: Argument) -> T:
                 "The process died without a word; most often the memory was not enough. Use a "
                 "smaller schedule.batch, or fewer --workers."
             ) from error
-
-
-def _end_with_parent() -> None:
-    threading.Thread(target=_wait_for_parent, daemon=True).start()
-
-
-def _wait_for_parent() -> None:
-    parent = parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)  # a thread cannot end the process in any gentler way
