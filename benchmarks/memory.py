@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from phantoms import phantom
 
 from slidemask.recipes.results import results
 
-PROGRAM = Path(sys.executable).with_name("slidemask")
+PROGRAM = (sys.executable, "-c", "from slidemask.apps.cli import main; main()")
 
 
 def main() -> None:
@@ -31,10 +32,20 @@ def main() -> None:
     asked = _arguments()
     sides = asked.side or [20_000, 100_000]
     slides = [phantom(asked.folder, side, 0.05 if side > 20_000 else 0.25) for side in sides]
+    rows = grown(sides, slides, asked.model, asked.set or [])
+    if asked.json:
+        asked.json.write_text(json.dumps(rows, indent=2), encoding="utf-8")
+
+
+def grown(
+    sides: Sequence[int], slides: Sequence[Path], model: str, changes: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Segment slides of growing sides; print and return a row for each."""
     rows: list[dict[str, Any]] = []
     print(f"{'side, px':>9}{'tiles':>8}{'seconds':>10}{'s / tile':>10}{'peak, MB':>10}{'ratio':>8}")
     for side, slide in zip(sides, slides, strict=True):
-        row = {"side": side} | segmented(slide, asked.model, asked.set or [])
+        with tempfile.TemporaryDirectory() as out:
+            row = {"side": side} | segmented(slide, model, changes, out=Path(out))
         row["ratio"] = round(row["peak_mb"] / rows[0]["peak_mb"], 3) if rows else 1.0
         rows.append(row)
         print(
@@ -42,28 +53,29 @@ def main() -> None:
             f"{row['seconds'] / row['tiles']:>10.3f}{row['peak_mb']:>10.0f}{row['ratio']:>8.2f}",
             flush=True,
         )
-    if asked.json:
-        asked.json.write_text(json.dumps(rows, indent=2), encoding="utf-8")
+    return rows
 
 
-def segmented(slide: Path, model: str, changes: list[str]) -> dict[str, Any]:
+def segmented(
+    slide: Path, model: str, changes: Sequence[str], *, out: Path, more: Sequence[str] = ()
+) -> dict[str, Any]:
     """Run the command line's `segment` in a fresh process; return what its summary says."""
     options = [part for change in changes for part in ("--set", change)]
-    command = [PROGRAM, "segment", str(slide), "--model", model]
-    with tempfile.TemporaryDirectory() as out:
-        began = time.perf_counter()
-        subprocess.run(
-            [*command, "--device", "cpu", "--out", out, *options],
-            check=True,
-            stdout=subprocess.DEVNULL,
-        )
-        seconds = time.perf_counter() - began
-        ((_, summary),) = results(Path(out))
+    command = [*PROGRAM, "segment", str(slide), "--model", model, "--device", "cpu"]
+    began = time.perf_counter()
+    done = subprocess.run(
+        [*command, "--out", str(out), *options, *more], check=False, capture_output=True, text=True
+    )
+    seconds = time.perf_counter() - began
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)} failed:\n{done.stderr}")
+    ((_, summary),) = results(out)
     return {
         "tiles": summary["tiles"]["kept"],
         "seconds": round(seconds, 1),
         "peak_mb": summary["peak_memory_mb"],
         "stages_s": summary["seconds"],
+        "backend": summary["backend"],
     }
 
 

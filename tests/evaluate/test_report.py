@@ -43,16 +43,27 @@ def test_report_shows_every_slide_and_failure(tmp_path: Path):
     for words in ("one", NASTY, "bad <i>.svs", "is no slide & more", CAUTION, "1.25", "25.0 %"):
         assert words in page.text
     assert "b" not in page.tags[page.tags.index("table") :]
-    assert "i" not in page.tags[page.tags.index("table") : page.tags.index("section")]
+    assert "<i>.svs" not in page.html
 
 
 def test_areas_and_shares_come_from_the_summary(tmp_path: Path):
     page = Page(write_segmentation_report(tmp_path, [summary("one")]))
     assert "12 345 × 900 px" in page.text
     assert "7 of 20 kept" in page.text
-    assert "other 1.0 s" in page.text
+    assert "network 2.0 s 50.0 %" in page.text
+    assert "other 1.0 s 25.0 %" in page.text
     widths = [float(w) for w in re.findall(r'<rect x="[\d.]+" width="([\d.]+)"', page.html)]
-    assert widths == [250, 500, 250]
+    assert widths == [500, 250, 250], "the network first"
+
+
+def test_time_of_all_slides_is_added_up_by_stage(tmp_path: Path):
+    later = summary("two", seconds={"write": 5.0, "network": 1.0, "total": 6.0})
+    page = Page(write_segmentation_report(tmp_path, [summary("one"), later]))
+    before = page.text[: page.text.index("Slide by slide")]
+    whole = before[before.index("Where the time went") :]
+    parts = [whole.index(f"{stage} ") for stage in ("network 3.0 s", "write 5.0 s", "read 1.0 s")]
+    assert parts == sorted(parts)
+    assert "30.0 %" in whole
 
 
 def test_missing_values_are_dashes(tmp_path: Path):

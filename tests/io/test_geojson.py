@@ -18,6 +18,8 @@ from shapely.geometry import MultiPolygon, Polygon
 from slidemask.base.classes import ClassInfo, ClassMap
 from slidemask.base.errors import AnnotationError, OutputError, UnknownClassError
 from slidemask.geometry.annotations import Annotations
+from slidemask.geometry.trace import trace
+from slidemask.io import geojson_out
 from slidemask.io.geojson import read_geojson, write_geojson
 
 SQUARE = [[0, 0], [100, 0], [100, 100], [0, 100], [0, 0]]
@@ -229,6 +231,27 @@ def test_what_is_written_is_read_back(tmp_path):
     again = read_geojson(tmp_path / "out.geojson")
     assert again.labels == ("gland", "Drüse", "")
     assert shapely.equals(again.polygons, regions.polygons).all()
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from([1.0, 0.02, 2.2238, 4 / 3, 0.5, 0.007]))
+@settings(deadline=None, max_examples=40)
+def test_traced_polygons_take_a_short_way_to_the_same_places(seed, downsample):
+    rng = np.random.default_rng(seed)
+    traced = trace(rng.random(rng.integers(1, 12, 2)) < rng.uniform(0.2, 0.9))
+    scaled = [shapely.transform(polygon, lambda xy: xy * downsample) for polygon in traced]
+    strange = [
+        Polygon([(0, 0), (9, 1), (3, 7)]),
+        Polygon([(0, 0), (4, 0), (4, 2), (2, 2), (0, 2)]),
+        Polygon([(0, 0), (2, 0), (4, 0), (4, 2), (2, 2), (0, 2)]),
+    ]
+    polygons = np.array([*scaled, *strange], object)
+    short = list(geojson_out._importable(polygons))
+    sure = geojson_out._stepped(polygons)
+    assert not sure[-3:].any(), "a slanted edge; a corner in the middle of one, of two"
+    assert sure[:-3].all() or downsample < 0.02
+    parts, owner = geojson_out._on_grid(polygons)
+    assert [number for _, number in short] == owner.tolist()
+    assert all(a.equals_exact(b) for (a, _), b in zip(short, parts, strict=True))
 
 
 @given(st.integers(0, 2**32 - 1))

@@ -1,13 +1,14 @@
 """The report of a segmentation: what was found on each slide, how long it took, what failed."""
 
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from slidemask.base.files import write_text
-from slidemask.evaluate.charts import stacked
+from slidemask.evaluate.charts import Segment, stacked
 from slidemask.evaluate.embed import embedded, side_for
 from slidemask.evaluate.page import render
 
@@ -49,6 +50,7 @@ def write_segmentation_report(
         models=list(models.values()),
         class_names=list(dict.fromkeys(name for s in summaries for name in s["classes"])),
         slides=[_slide_view(number, s, out, longest) for number, s in enumerate(summaries, 1)],
+        budget=_budget(summaries),
         failures=failures,
         finished=max((s.get("finished") or "" for s in summaries), default=""),
     )
@@ -68,11 +70,24 @@ def _slide_view(number: int, summary: Summary, out: Path, longest_px: int) -> di
         "summary": summary,
         "classes": {n: _class_view(summary, n) for n in summary["classes"]},
         "total_s": total,
-        "stages": stacked(seconds, total),
+        "stages": _budget([summary]),
         "overlapping": total is not None and sum(v or 0 for v in seconds.values()) > 1.01 * total,
         "links": {kind: quote(os.fsencode(f"{folder}/{name}")) for kind, name in files.items()},
         "picture": embedded(out / folder / preview, longest_px) if preview else None,
     }
+
+
+def _budget(summaries: Sequence[Summary]) -> list[Segment]:
+    """Add up the seconds of each stage: the network's first, then the longest."""
+    sums: Counter[str] = Counter()
+    for summary in summaries:
+        sums.update({name: value or 0 for name, value in (summary.get("seconds") or {}).items()})
+    total = sums.pop("total", None)
+    return stacked(dict(sorted(sums.items(), key=_network_then_longest)), total)
+
+
+def _network_then_longest(stage: tuple[str, float]) -> tuple[bool, float]:
+    return stage[0] != "network", -stage[1]
 
 
 def _class_view(summary: Summary, name: str) -> dict[str, Any]:

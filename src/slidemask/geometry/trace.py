@@ -88,7 +88,7 @@ class Tracer:
         self._row = first_row
         self._above = np.zeros(width, np.int32)
         self._open_parts = 0
-        self._open = _corners(np.zeros((2, 0), np.int32), row=0)
+        self._open = _corners(self._above[:0], np.zeros((1, 0), np.int32), row=0)
 
     def add(self, band: Mask) -> list[Polygon]:
         """Take the next rows, (h, W) bool; return the parts that end above the last of them."""
@@ -103,11 +103,11 @@ class Tracer:
             self._row += band.shape[0]
             return []
         ids, count = label(band, 4)
-        ids[ids > 0] += self._open_parts
+        np.add(ids, self._open_parts, out=ids, where=band)
         joined, parts = merged(
             self._open_parts + count, contacts(self._above, ids[0], connectivity=4)
         )
-        corners = _corners(np.vstack([self._above, ids]), self._row)
+        corners = _corners(self._above, ids, self._row)
         both = Corners._make(map(np.concatenate, zip(self._open, corners, strict=True)))
         corners = both._replace(component=joined[both.component])
         last = joined[ids[-1]]
@@ -126,40 +126,46 @@ class Tracer:
         return _link(corners.where(number == 0), self._scale)
 
 
-def _corners(ids: Ids, row: int) -> Corners:
-    """Find the corners of all outlines between the rows of `ids`; `row` is the first's below."""
-    padded = np.pad(ids, ((0, 0), (1, 1)))
+def _corners(above: Ids, ids: Ids, row: int) -> Corners:
+    """Find the corners of all outlines from the row above `ids` on; `row` is that of `ids[0]`."""
+    padded = np.zeros((len(ids) + 1, above.size + 2), np.int32)
+    padded[0, 1:-1], padded[1:, 1:-1] = above, ids
     mask = padded > 0
     edge = mask[:, 1:] ^ mask[:, :-1]
     diagonal = edge[1:] & edge[:-1] & (mask[1:, 1:] ^ mask[:-1, 1:])
-    i, j = np.nonzero((edge[1:] ^ edge[:-1]) | diagonal)
-    twice = diagonal[i, j]
-    i, j = np.repeat(i, 1 + twice), np.repeat(j, 1 + twice)
-    second = np.zeros(i.size, bool)
-    second[1:] = (i[1:] == i[:-1]) & (j[1:] == j[:-1])
-    return _described(padded, (i, j), second, row)
+    places = np.flatnonzero((edge[1:] ^ edge[:-1]) | diagonal)
+    twice = diagonal.ravel()[places]
+    if not twice.any():
+        return _described(padded, places, twice, row)
+    places = np.repeat(places, 1 + twice)
+    second = np.zeros(places.size, bool)
+    second[1:] = places[1:] == places[:-1]
+    return _described(padded, places, second, row)
 
 
-def _described(
-    ids: Ids, place: tuple[NDArray[np.intp], NDArray[np.intp]], second: Mask, row: int
-) -> Corners:
+def _described(ids: Ids, places: NDArray[np.intp], second: Mask, row: int) -> Corners:
     """Say which runs leave each corner; of two in one place the first has the left-hand pixel."""
-    i, j = place
-    above = np.stack([ids[i, j], ids[i, j + 1]])
-    below = np.stack([ids[i + 1, j], ids[i + 1, j + 1]])
-    twice = second.copy()
-    twice[:-1] |= second[1:]
-    side = second.astype(np.intp)[np.newaxis]
-    lower = np.take_along_axis(below, side, axis=0)[0] > 0
-    own = np.take_along_axis(np.maximum(above, below), side, axis=0)[0]
-    return Corners(
+    i, j = np.divmod(places, ids.shape[1] - 1)
+    at, flat = places + i, ids.ravel()  # of the pixel above and left of the corner
+    above = flat[at], flat[at + 1]
+    at += ids.shape[1]
+    below = flat[at], flat[at + 1]
+    left, right = np.maximum(above[0], below[0]), np.maximum(above[1], below[1])
+    filled_below = below[1] > 0
+    corners = Corners(
         row=(i + row).astype(np.int32),
         column=j.astype(np.int32),
-        right=np.where(twice, second, (above[1] > 0) != (below[1] > 0)),
-        down=np.where(twice, lower, (below[0] > 0) != (below[1] > 0)),
-        filled_below=below[1] > 0,
-        component=np.where(twice, own, np.maximum(above, below).max(axis=0)),
+        right=(above[1] > 0) != filled_below,
+        down=(below[0] > 0) != filled_below,
+        filled_below=filled_below,
+        component=np.maximum(left, right),
     )
+    for later in np.flatnonzero(second):  # rare
+        pair = slice(later - 1, later + 1)
+        corners.right[pair] = False, True
+        corners.down[pair] = below[0][later] > 0, filled_below[later]
+        corners.component[pair] = left[later], right[later]
+    return corners
 
 
 def _link(corners: Corners, scale: float) -> list[Polygon]:

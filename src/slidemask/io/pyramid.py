@@ -191,7 +191,8 @@ def _write(
 
 
 def _deflated(tile: NDArray[np.uint8]) -> bytes:
-    return bytes(imagecodecs.zlib_encode(tile.tobytes(), level=6))
+    # libdeflate: less than half of zlib's time at that level, and smaller.
+    return bytes(imagecodecs.deflate_encode(tile.tobytes(), level=6))
 
 
 def _jpeg(tile: NDArray[np.uint8]) -> bytes:

@@ -12,7 +12,7 @@ from slidemask.base.errors import SettingsError
 from slidemask.base.settings import Settings
 from slidemask.base.types import Labels, Quantised
 from slidemask.geometry.components import slabs
-from slidemask.post.components import Ledger, Replay, present
+from slidemask.post.components import Ledger, present
 from slidemask.post.holes import hole_values
 from slidemask.post.shrink import shrinking
 from slidemask.post.smooth import smoothed
@@ -106,6 +106,8 @@ def labels_of(bands: Iterator[tuple[int, Quantised]], threshold: float) -> Label
 
 
 def _labels(band: Quantised, least: int) -> Labels:
+    if len(band) == 1:
+        return (band[0] >= least).view(np.uint8)
     best, total = band[0].copy(), band[0].astype(np.uint16)
     labels = np.ones(band.shape[1:], np.uint8)
     for index, probability in enumerate(band[1:], start=2):
@@ -187,14 +189,17 @@ def _hole_filling(
     make_bands: Callable[[], LabelBands], width: int, area_px: float
 ) -> Callable[[], LabelBands]:
     """Return what makes bands whose holes below `area_px` are filled."""
-    values = cache(lambda: hole_values(make_bands(), width, area_px))
+    holes = cache(lambda: hole_values(make_bands(), width, area_px))
 
     def filled() -> LabelBands:
-        replay = Replay(connectivity=8)
+        background, values = holes()
+        look_up = background.replay(values)
         for top, labels in make_bands():
             result = labels.copy()
             for rows in slabs(labels.shape):
-                result[rows] += values()[replay.ids(labels[rows] == 0)]
+                filling = look_up(labels[rows] == 0)
+                if filling is not None:
+                    result[rows] += filling
             yield top, result
 
     return filled
@@ -207,16 +212,16 @@ def _dropping(
 
     def dropped() -> LabelBands:
         small = {
-            value: ledger.areas() < area_px
+            value: ledger.replay(ledger.areas() < area_px)
             for value, ledger in _ledgers(make_bands(), width).items()
         }
-        replays = {value: Replay(connectivity=4) for value in small}
         for top, labels in make_bands():
             result = labels.copy()
             for rows in slabs(labels.shape):
                 for value in present(labels[rows]):
-                    mask = labels[rows] == value
-                    result[rows][mask & small[value][replays[value].ids(mask)]] = 0
+                    gone = small[value](labels[rows] == value)
+                    if gone is not None:
+                        np.copyto(result[rows], 0, where=gone)
             yield top, result
 
     return dropped

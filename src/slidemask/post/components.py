@@ -5,11 +5,16 @@ bands have passed, the numbers are joined and the figures of each component adde
 over the same bands finds the same provisional numbers again.
 """
 
+from collections.abc import Callable
+from typing import TypeVar
+
 import numpy as np
 from numpy.typing import NDArray
 
 from slidemask.base.types import Labels, Mask
 from slidemask.geometry.components import Ids, contacts, label, merged
+
+Value = TypeVar("Value", np.uint8, np.bool_)
 
 
 def present(labels: Labels) -> list[int]:
@@ -43,12 +48,39 @@ class Ledger:
         """Return provisional numbers of a band's components, (h, W) int32; remember areas."""
         ids, found = label(band, self.connectivity)
         if found:
-            self._areas.append(np.bincount(ids.ravel(), minlength=found + 1)[1:])
-            ids[band] += self.count
+            self._areas.append(_areas(band, ids, found))
+            np.add(ids, self.count, out=ids, where=band)
             self._pairs.append(contacts(self._last, ids[0], self.connectivity))
         self.count += found
         self._last = ids[-1].copy()  # a view would keep the whole band
         return ids
+
+    def replay(self, values: NDArray[Value]) -> Callable[[Mask], NDArray[Value] | None]:
+        """Return what finds each pixel's value in a second pass over the same bands.
+
+        Parameters
+        ----------
+        values : (count + 1,) array
+            For each provisional number; 0 leaves its pixels alone.
+
+        Returns
+        -------
+        callable
+            Takes the bands in the order in which they were entered, but for those that are empty;
+            gives (h, W) values, 0 outside the mask, or None where all are 0.
+        """
+        found, before = iter(map(len, self._areas)), 0
+
+        def look_up(band: Mask) -> NDArray[Value] | None:
+            nonlocal before
+            if not band.any():
+                return None
+            here = values[before : before + next(found) + 1].copy()
+            before += len(here) - 1
+            here[0] = 0
+            return here.take(label(band, self.connectivity)[0]) if here.any() else None
+
+        return look_up
 
     @property
     def last_row(self) -> Ids:
@@ -66,6 +98,17 @@ class Ledger:
         parts = np.concatenate([np.zeros(1, np.int64), *self._areas])
         total = np.bincount(component, weights=parts, minlength=remaining + 1)
         return total.astype(np.int64)[component]
+
+
+def _areas(band: Mask, ids: Ids, count: int) -> NDArray[np.int64]:
+    """Count the pixels of components 1..count, by runs of pixels: there are far fewer."""
+    begins = np.empty(band.shape, bool)
+    begins[:, 0] = True
+    np.not_equal(band[:, 1:], band[:, :-1], out=begins[:, 1:])
+    starts = np.flatnonzero(begins)
+    lengths = np.diff(starts, append=band.size)
+    areas = np.bincount(ids.ravel()[starts], weights=lengths, minlength=count + 1)
+    return areas[1:].astype(np.int64)
 
 
 class Replay:

@@ -15,13 +15,12 @@ Walls = NDArray[np.int64]
 
 def hole_values(
     bands: Iterable[tuple[int, Labels]], width: int, area_px: float
-) -> NDArray[np.uint8]:
-    """Return what each background component is to be filled with, 0 = left as it is.
+) -> tuple[Ledger, NDArray[np.uint8]]:
+    """Enter the background; return what each of it is to be filled with, 0 = left as it is.
 
     A hole is an 8-connected background component that does not reach the canvas border. One of
     less than `area_px` pixels gets the value with which it shares most pixel edges, the lowest
-    of equals. The index is the number that `Ledger` and `Replay` (8-connected, over
-    `labels == 0`) give, slab by slab.
+    of equals. The index is the number that the ledger gave, slab by slab.
     """
     background = Ledger(width, connectivity=8)
     above = np.zeros(width, np.uint8)
@@ -45,19 +44,16 @@ def hole_values(
     open_to_rim = np.zeros(count + 1, bool)
     open_to_rim[component[np.concatenate([*rim, background.last_row])]] = True
     values[open_to_rim[component] | (background.areas() >= area_px)] = 0
-    return values
+    return background, values
 
 
 def _walls(ids: Ids, other_ids: Ids, labels: Labels, other_labels: Labels) -> Walls:
     """Count the pixel edges between background components and foreground values beside them."""
-    here, there = (labels == 0) & (other_labels > 0), (labels > 0) & (other_labels == 0)
-    keys = np.concatenate(
-        [
-            ids[here].astype(np.int64) * 256 + other_labels[here],
-            other_ids[there].astype(np.int64) * 256 + labels[there],
-        ]
-    )
-    keys, shared = np.unique(keys, return_counts=True)
+    beside = (labels == 0) ^ (other_labels == 0)
+    edge = np.unravel_index(np.flatnonzero(beside), beside.shape)  # few: the rest sees only them
+    value, other = labels[edge], other_labels[edge]
+    component = np.where(value == 0, ids[edge], other_ids[edge])
+    keys, shared = np.unique(component * np.int64(256) + value + other, return_counts=True)
     return np.stack([keys // 256, keys % 256, shared])
 
 
