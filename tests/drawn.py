@@ -37,7 +37,7 @@ def quad_in(box: tuple[float, float, float, float], rng: np.random.Generator) ->
 def draw_photo(
     size: tuple[int, int], quads: Sequence[Quad], rng: np.random.Generator
 ) -> NDArray[np.uint8]:
-    """Paint a (width, height) desk and a slide in each quadrilateral."""
+    """Paint a (width, height) desk and in each quadrilateral a slide, whose tissue it carries."""
     width, height = size
     grain = cv2.GaussianBlur(rng.standard_normal((height, width)).astype(np.float32), (0, 0), 3)
     photo = np.array([150, 120, 90]) + 60 * grain[..., None]
@@ -47,7 +47,8 @@ def draw_photo(
         inside = np.zeros((height, width), np.uint8)
         points = np.rint((quad - 0.5) * 16).astype(np.int32)
         cv2.fillPoly(inside, [points], 1, shift=4)
-        photo = np.where(inside[..., None] > 0, tissue, photo)
+        x, y = np.rint(quad[0]).astype(int)
+        photo = np.where(inside[..., None] > 0, np.roll(tissue, (y, x), axis=(0, 1)), photo)
     return np.clip(photo + rng.normal(0, 3, photo.shape), 0, 255).astype(np.uint8)
 
 

@@ -2,29 +2,35 @@
 
 import itertools
 import os
+import pickle
 import signal
 import threading
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from journey import discs, save_dark_bundle, write_slide
+from slidemask.apps import cluster
 from slidemask.apps.cluster import Place, on_cluster, ranges_of
-from slidemask.base.errors import OutputError, SettingsError, SlideError
+from slidemask.base.errors import BundleError, OutputError, SettingsError, SlideError
+from slidemask.base.lock import locked
 from slidemask.data.case import Case
 from slidemask.models.bundle import Bundle
-from slidemask.recipes import oneslide
-from slidemask.recipes.asked import Asked
+from slidemask.recipes import parts
+from slidemask.recipes.asked import Asked, Outcome
 from slidemask.recipes.segment import Model, Options, segment
 
 SAME = ("mask.ome.tif", "polygons.geojson")
 
 
 @given(counts=st.lists(st.integers(0, 50), min_size=1, max_size=60), huge=st.integers(1, 100))
+@settings(deadline=None)
 def test_ranges_cover_all_rows_in_order_about_equally(counts: list[int], huge: int) -> None:
     ranges = ranges_of(np.array(counts), huge)
     if sum(counts) <= huge:
@@ -57,9 +63,11 @@ def test_a_cluster_gives_what_one_machine_gives_though_a_worker_is_killed(
     slides: list[Path], model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     alone, shared = tmp_path / "alone", tmp_path / "shared"
-    options = Options(backend="torch")
-    cases = [Case(slide) for slide in slides]
+    options = Options(backend="torch", overwrite=True)
+    monkeypatch.chdir(slides[0].parent)
+    cases = [Case(Path(slide.name)) for slide in slides]
     list(segment(cases, Bundle.load(model, "cpu"), alone, options))
+    list(segment(cases[:1], Bundle.load(model, "cpu"), shared, Options(("post.threshold=0.6",))))
     # The worker that writes the large slide's first bands is killed in the middle of it.
     monkeypatch.setenv("PYTHONPATH", os.environ.get("PYTHONPATH", ""))
     killed: list[int] = []
@@ -77,6 +85,7 @@ def test_a_cluster_gives_what_one_machine_gives_though_a_worker_is_killed(
     watching = threading.Thread(target=kill_once, daemon=True)
     watching.start()
     told = []
+    monkeypatch.setattr(cluster, "LOOK_S", 0.05)
     place = Place("local", huge=20, device="cpu")
     run = on_cluster(cases, [str(model)], shared, options=options, place=place)
     states = {outcome.slide.stem: outcome for outcome in run(told.append)}
@@ -84,7 +93,10 @@ def test_a_cluster_gives_what_one_machine_gives_though_a_worker_is_killed(
     assert {name: outcome.state for name, outcome in states.items()} == dict.fromkeys(
         ("a", "b", "large"), "done"
     ), states
-    assert len(told) == 3
+    assert [outcome.state for outcome in told if outcome.slide == cases[2].slide] == [
+        "predicting", "done",
+    ]  # fmt: skip
+    assert {outcome.slide for outcome in told} == {case.slide for case in cases}
     for name in states:
         for file in SAME:
             assert (shared / name / file).read_bytes() == (alone / name / file).read_bytes(), file
@@ -112,12 +124,171 @@ def test_a_part_that_cannot_be_read_leaves_the_fault_to_the_slide_s_own_task(
     def unreadable(*_: object, **__: object) -> None:
         raise SlideError("tile at (0, 0) cannot be read")
 
-    monkeypatch.setattr(oneslide, "predict_part", unreadable)
+    monkeypatch.setattr(parts, "predict_part", unreadable)
     models = (Model.of(Bundle.load(model, "cpu"), ()),)
     stop, options = threading.Event(), Options(backend="torch")
     asked = Asked(Case(slides[0]), models, tmp_path / "a", options, stop, lambda _outcome: None)
-    assert not oneslide.predict_rows(asked, range(2))
-    assert oneslide.alone(asked, [range(2)]).state == "done"
+    assert not parts.predict_rows(asked, range(2))
+    assert parts.alone(asked, [range(2)]).state == "done"
+
+
+def asked_for(slide: Path, model: Path, out: Path, options: Options) -> Asked:
+    models = (Model.of(Bundle.load(model, "cpu"), ()),)
+    return Asked(Case(slide), models, out / slide.stem, options, threading.Event(), lambda _: None)
+
+
+def test_what_is_overwritten_is_removed_once_and_not_by_every_task(
+    slides: list[Path], model: Path, tmp_path: Path
+) -> None:
+    """Parts are kept by the slide's own task, and by one that takes over from the dead."""
+    before = asked_for(slides[0], model, tmp_path, Options(("post.threshold=0.6",)))
+    assert parts.alone(before).state == "done"
+    asked = asked_for(slides[0], model, tmp_path, Options(overwrite=True, backend="torch"))
+    with locked(asked.lock):
+        assert parts.cleared(asked) is asked
+    assert (asked.folder / "summary.json").exists()
+    asked = parts.cleared(asked)
+    assert not asked.folder.exists()
+    assert not asked.options.overwrite
+    tiles = parts.tiles_of_rows(asked)
+    assert tiles is not None
+    assert tiles.sum() > 0
+    assert parts.predict_rows(asked, range(2))
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Bundle, "predict", None)  # all is there already
+        assert parts.predict_rows(asked, range(2))
+    assert parts.alone(asked, [range(2)]).state == "done"
+
+
+def test_slides_are_told_by_the_names_the_caller_gave(
+    slides: list[Path], model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The table of a terminal knows no others."""
+
+    def run(tasks: list[Any], _: Place, tell: Callable[[Outcome], object]) -> Iterator[Outcome]:
+        for task in tasks:
+            assert task.case.slide.is_absolute()
+            tell(Outcome(task.case.slide, task.folder, "predicting"))
+            yield Outcome(task.case.slide, task.folder, "done")
+
+    monkeypatch.setattr(cluster, "_run", run)
+    monkeypatch.chdir(slides[0].parent)
+    cases = [Case(Path(slide.name)) for slide in slides]
+    told: list[Outcome] = []
+    go = on_cluster(cases, [str(model)], tmp_path / "out", options=Options(), place=Place())
+    done = [outcome.slide for outcome in go(told.append)]
+    assert done == [case.slide for case in cases]
+    assert [outcome.slide for outcome in told] == [slide for slide in done for _ in range(2)]
+
+
+class Here:
+    """Ray's calls, each task run at once in this process with what pickling leaves of it."""
+
+    exceptions = type("exceptions", (), {"RayError": RuntimeError})
+
+    def __init__(self) -> None:
+        self.ran: list[str] = []
+        self.most = 0
+
+    def remote(self, **_: object) -> Callable[[Callable[..., Any]], Any]:
+        def wrap(task: Callable[..., Any]) -> Any:
+            def call(*arguments: Any) -> list[Any]:
+                given = [arg[0] if isinstance(arg, Ref) else arg for arg in arguments]
+                self.ran.append(task.__name__)
+                return Ref([task(*pickle.loads(pickle.dumps(given)))])
+
+            return type("Remote", (), {"remote": staticmethod(call)})
+
+        return wrap
+
+    def wait(self, refs: list[Any], **_: object) -> tuple[list[Any], list[Any]]:
+        self.most = max(self.most, len(refs))
+        return refs[:1], refs[1:]
+
+    @staticmethod
+    def get(ref: Any) -> Any:
+        return ref[0]
+
+    def shutdown(self) -> None:
+        self.ran.append("shutdown")
+
+
+class Ref(list[Any]):
+    """What a task gave."""
+
+    def __hash__(self) -> int:  # type: ignore[override]  # as Ray's, by identity
+        return id(self)
+
+
+def test_slides_are_planned_cut_and_joined_a_few_at_a_time(
+    slides: list[Path], model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The order of tasks, without a cluster: what one gives is what the next takes."""
+    alone, shared, ray = tmp_path / "alone", tmp_path / "shared", Here()
+    cases = [Case(slide) for slide in slides]
+    options = Options(backend="torch", overwrite=True)
+    seen, predict = [0], Bundle.predict
+
+    def counted(bundle: Bundle, tiles: np.ndarray, precision: Any = "auto") -> np.ndarray:
+        seen[0] += len(tiles)
+        return predict(bundle, tiles, precision)
+
+    monkeypatch.setattr(Bundle, "predict", counted)
+    list(segment(cases, Bundle.load(model, "cpu"), alone, options))
+    once, seen[0] = seen[0], 0
+    monkeypatch.setattr(cluster, "_started", lambda _: ray)
+    monkeypatch.setattr(cluster, "AT_ONCE", 2)
+    place = Place(huge=100, device="cpu")
+    told: list[Outcome] = []
+    go = on_cluster(cases, [str(model)], shared, options=options, place=place)
+    assert [outcome.state for outcome in go(told.append)] == ["done"] * 3
+    assert {outcome.slide for outcome in told} == set(slides)
+    assert (ray.ran.count("_plan"), ray.ran.count("_whole"), ray.ran[-1]) == (3, 3, "shutdown")
+    assert ray.ran.count("_part") >= 2
+    assert ray.most == 2
+    assert once <= seen[0] < 1.5 * once  # parts see the row above again; nothing is thrown away
+    for name in ("a", "b", "large"):
+        for file in SAME:
+            assert (shared / name / file).read_bytes() == (alone / name / file).read_bytes(), file
+
+
+class NoRay:
+    """What `_answer` needs of Ray."""
+
+    class exceptions:  # noqa: N801 - Ray's name
+        class RayError(Exception):
+            pass
+
+        class RayTaskError(RayError):
+            def __init__(self, cause: Exception) -> None:
+                super().__init__("a long trace")
+                self.cause = cause
+
+        class WorkerCrashedError(RayError):
+            pass
+
+    @staticmethod
+    def get(error: Exception) -> None:
+        raise error
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (NoRay.exceptions.RayTaskError(BundleError("no such model")), "no such model"),
+        (NoRay.exceptions.RayTaskError(KeyError("x")), "KeyError: 'x'"),
+        (
+            NoRay.exceptions.WorkerCrashedError("gone\nand more"),
+            "its workers died 4 times (WorkerCrashedError: gone)",
+        ),
+    ],
+)
+def test_a_fault_of_a_task_is_told_apart_from_a_dead_worker(
+    tmp_path: Path, error: Exception, message: str
+) -> None:
+    task = cluster._Task(Case(tmp_path / "a.tif"), (), tmp_path, Options(), "cpu")
+    outcome = cluster._answer(NoRay, error, task)
+    assert (outcome.state, outcome.message) == ("failed", message)
 
 
 def test_what_cannot_begin_is_told_before_any_task(

@@ -55,8 +55,9 @@ def test_a_band_that_the_journal_does_not_name_is_cut_off(tmp_path: Path) -> Non
     assert (tmp_path / "bands.bin").stat().st_size == length
 
 
-def test_a_damaged_job_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize("damaged", ['{"job": ', "", "[1]", "1"])
+def test_a_damaged_job_is_named(tmp_path: Path, damaged: str) -> None:
     BandStore(tmp_path, {"job": 1}, SHAPE)
-    (tmp_path / "job.json").write_text('{"job": ')
+    (tmp_path / "job.json").write_text(damaged)
     with pytest.raises(OutputError, match=r"job\.json is damaged .*--overwrite"):
         BandStore(tmp_path, {"job": 1}, SHAPE)

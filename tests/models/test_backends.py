@@ -11,9 +11,10 @@ import torch
 from fakes import GLAND
 from slidemask.base.errors import SettingsError
 from slidemask.models import backends
-from slidemask.models.backends import BACKENDS, FEW_TILES, with_backend
+from slidemask.models.backends import FEW_TILES, load, with_backend
 from slidemask.models.build import ModelSpec
-from slidemask.models.bundle import Bundle, BundleInfo
+from slidemask.models.bundle import Bundle, BundleInfo, save_bundle
+from slidemask.models.late import Late
 from slidemask.models.segmenter import Segmenter
 from slidemask.tiles.grid import Tiling
 
@@ -45,7 +46,7 @@ def tiles(rng: np.random.Generator) -> np.ndarray:
     return rng.integers(0, 256, (3, SIDE, SIDE, 3), np.uint8)
 
 
-@pytest.mark.parametrize("name", sorted(BACKENDS))
+@pytest.mark.parametrize("name", ["openvino", "onnxruntime"])
 @pytest.mark.parametrize(
     "spec",
     [
@@ -111,6 +112,37 @@ def test_a_network_is_converted_once(
     with pytest.raises(pytest.fail.Exception):
         with_backend(another, "openvino", lambda: tiles[:1], tiles=1, precision="fp32")
     assert [path.name for path in cache.iterdir()] == [kept.name], "nothing half-written stays"
+
+
+def test_pytorch_s_network_is_not_built_where_openvino_has_agreed(
+    tmp_path: Path, tiles: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = bundle_of(ModelSpec(width=3, depth=2))
+    save_bundle(tmp_path / "b", made.info, made.segmenter, card="", scores={})
+    first = load(str(tmp_path / "b"), "cpu")
+    assert not isinstance(first.network, Late), "there is nothing yet to do without it"
+    many = with_backend(first, "auto", lambda: tiles[:1], tiles=FEW_TILES, precision="auto")
+    backends._judged.clear()  # as in another process
+    later = load(str(tmp_path / "b"), "cpu")
+    built = later.network
+    monkeypatch.setattr(built, "_build", lambda: pytest.fail("built"))
+    again = with_backend(later, "auto", lambda: tiles[:1], tiles=FEW_TILES, precision="auto")
+    np.testing.assert_array_equal(again.predict(tiles), many.predict(tiles))
+    with pytest.raises(pytest.fail.Exception):
+        with_backend(later, "auto", lambda: tiles, tiles=FEW_TILES - 1, precision="auto")
+    assert not isinstance(load(str(tmp_path / "b"), "cpu", "torch").network, Late)
+
+
+def test_what_is_kept_of_an_agreement_may_be_damaged(
+    cache: Path, tmp_path: Path, tiles: np.ndarray
+) -> None:
+    made = bundle_of(ModelSpec(width=3, depth=2))
+    save_bundle(tmp_path / "b", made.info, made.segmenter, card="", scores={})
+    bundle = load(str(tmp_path / "b"), "cpu")
+    with_backend(bundle, "auto", lambda: tiles[:1], tiles=FEW_TILES, precision="auto")
+    (kept,) = cache.glob("*/agrees-*.json")
+    kept.write_text("{")
+    assert not isinstance(load(str(tmp_path / "b"), "cpu").network, Late)
 
 
 def test_auto_stays_with_pytorch_where_it_must(

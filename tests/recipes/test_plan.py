@@ -1,6 +1,6 @@
 """Plans: counted without a network, against grids, hand counts and what the slide really holds."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -147,3 +147,21 @@ def test_tiles_that_vote_cost_what_sharing_leaves(overlap: float) -> None:
     other = plan(slide, bundle, use_of(bundle, ["tiling.tile_px=96"]))
     assert other.tiles.grid.tile == 96
     assert bundle.segmenter.tile_net().spec.tile_px == 64, "the plan leaves the network alone"
+
+
+def test_a_cascade_is_expected_to_leave_what_it_left_on_validation_slides() -> None:
+    slide = ArraySlide("tissue", some_tissue(), mpp=2.0)
+    alone = bundle_of(Tiling(tile_px=64, overlap=0, downsample=1.0), width=16, depth=3)
+    coarse = bundle_of(Tiling(tile_px=64, overlap=0, downsample=8.0))
+    told = {"threshold": 0.25, "recall": 0.99, "tiles": 400, "left": 100}
+    settled = {"use": {"cascade": {"threshold": 0.25}}, "provenance": {"cascade": told}}
+    info = alone.info.model_copy(update=settled)
+    cascade = replace(alone, info=info, coarse=coarse)
+    everywhere = plan(slide, alone, use_of(alone))
+    narrowed = plan(slide, cascade, use_of(cascade))
+    assert "tiles_looked_at" not in everywhere.as_dict()
+    assert narrowed.as_dict()["tiles_looked_at"] == round(len(everywhere.tiles) / 4)
+    assert len(narrowed.tiles) == len(everywhere.tiles)
+    for threshold in ("0", "0.3"):  # of other thresholds nothing is known
+        other = use_of(cascade, [f"cascade.threshold={threshold}"])
+        assert plan(slide, cascade, other).looked_at is None

@@ -147,7 +147,7 @@ def test_what_a_killed_run_left_is_not_taken_up(
     other = Bundle.load(save_dark_bundle(tmp_path / "other", tile=32), "cpu")
     with torch.no_grad():
         dict(other.segmenter.network.named_parameters())["last.bias"][1] = 50
-    stopped = slides._on_each(replace(bundle, segmenter=other.segmenter), lambda *_: None)
+    stopped = slides._on_each(replace(bundle, network=other.segmenter), lambda *_: None)
     next(stopped)
     left = {path: path.read_bytes() for path in (tmp_path / "scratch").rglob("*.*")}
     assert len(left) == 3

@@ -6,7 +6,18 @@ import sys
 import typer
 
 from slidemask import __version__
-from slidemask.apps import camera, compose, data, doctor, export, jobs, photo, slides, study
+from slidemask.apps import (
+    camera,
+    compose,
+    data,
+    doctor,
+    export,
+    jobs,
+    photo,
+    quantise,
+    slides,
+    study,
+)
 from slidemask.base.errors import AnnotationError, SlideError, SlidemaskError
 
 COMMANDS = {
@@ -23,6 +34,7 @@ COMMANDS = {
     "phantom": data.phantom,
     "compose": compose.compose,
     "export": export.export,
+    "quantise": quantise.quantise,
     "doctor": doctor.doctor,
 }
 

@@ -8,10 +8,11 @@ which goes on where it stopped. Nothing but names and settings travels.
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ import numpy as np
 
 from slidemask.base.errors import SettingsError, SlidemaskError
 from slidemask.base.files import output_folder
+from slidemask.base.lock import seems_locked
 
 if TYPE_CHECKING:
     from slidemask.data.case import Case
@@ -27,6 +29,10 @@ if TYPE_CHECKING:
 
 HUGE = 4000
 """A slide of more tiles than this is cut into parts of about so many."""
+AT_ONCE = 1000
+"""Slides that Ray knows of at a time: a large cohort is not handed to it as a whole."""
+LOOK_S = 2.0
+"""How often it is looked which slides have been begun."""
 RETRIES = 3
 log = logging.getLogger(__name__)
 
@@ -94,39 +100,67 @@ def on_cluster(
         for case, folder in zip(cases, folders, strict=True)
     ]
 
+    given = {task.folder: case.slide for task, case in zip(tasks, cases, strict=True)}
+
     def run(watch: "Watch") -> "Iterator[Outcome]":
-        for outcome in _run(tasks, place):
-            watch(outcome)
-            yield outcome
+        def tell(outcome: "Outcome") -> "Outcome":
+            told = replace(outcome, slide=given[outcome.folder])  # as the caller names it
+            watch(told)
+            return told
+
+        for outcome in _run(tasks, place, tell):
+            yield tell(outcome)
 
     return run
 
 
-def _run(tasks: Sequence[_Task], place: Place) -> "Iterator[Outcome]":
+def _run(
+    tasks: Sequence[_Task], place: Place, tell: "Callable[[Outcome], object]"
+) -> "Iterator[Outcome]":
     ray = _started(place)
     try:
         needs: dict[str, Any] = {"num_cpus": place.cpus, "max_retries": RETRIES}
         if place.device.startswith("cuda"):
             needs["num_gpus"] = 1
         plan, part, whole = (ray.remote(**needs)(task) for task in (_plan, _part, _whole))
-        plans = {plan.remote(task, place.huge): task for task in tasks}
+        coming = iter(tasks)
+        plans = {plan.remote(task, place.huge): task for task in islice(coming, AT_ONCE)}
         slides: dict[Any, _Task] = {}
+        begun, looked = set[Path](), time.monotonic()
         while plans or slides:
-            (done, *_), _ = ray.wait([*plans, *slides])
-            if done in plans:
-                task = plans.pop(done)
-                ranges = _answer(ray, done, [])
-                parts = [part.remote(task, first, last) for first, last in ranges]
-                slides[whole.remote(task, ranges, *parts)] = task
-                continue
-            yield _answer(ray, done, slides.pop(done))
+            done, _ = ray.wait([*plans, *slides], timeout=LOOK_S)
+            if time.monotonic() - looked >= LOOK_S:
+                looked = time.monotonic()
+                for outcome in _beginning(slides.values(), begun):
+                    tell(outcome)
+            for one in done:
+                if one in plans:
+                    unplanned = plans.pop(one)
+                    task, ranges = _answer(ray, one, (unplanned, []))
+                    parts = [part.remote(task, first, last) for first, last in ranges]
+                    slides[whole.remote(task, ranges, *parts)] = task
+                    continue
+                yield _answer(ray, one, slides.pop(one))
+                plans |= {plan.remote(task, place.huge): task for task in islice(coming, 1)}
     finally:
         if place.address == "local":
             ray.shutdown()
 
 
+def _beginning(tasks: "Iterable[_Task]", begun: set[Path]) -> "Iterator[Outcome]":
+    """Yield the state of slides that a worker has begun with since this was asked last."""
+    from slidemask.recipes.asked import Outcome, lock_of
+
+    for task in tasks:
+        if task.folder not in begun and (
+            seems_locked(lock_of(task.folder)) or any(task.folder.glob(".work/parts/*.json"))
+        ):
+            begun.add(task.folder)
+            yield Outcome(task.case.slide, task.folder, "predicting")
+
+
 def _answer(ray: Any, done: Any, otherwise: Any) -> Any:  # noqa: ANN401 - Ray has no types
-    """Return a task's answer; of a slide whose workers all died, the failure."""
+    """Return a task's answer; of a slide whose task failed or whose workers died, the failure."""
     try:
         return ray.get(done)
     except ray.exceptions.RayError as error:
@@ -134,8 +168,13 @@ def _answer(ray: Any, done: Any, otherwise: Any) -> Any:  # noqa: ANN401 - Ray h
             return otherwise
         from slidemask.recipes.segment import Outcome
 
-        first = str(error).strip().splitlines()[0]
-        note = f"its workers died {RETRIES + 1} times ({type(error).__name__}: {first})"
+        if isinstance(error, ray.exceptions.RayTaskError):
+            cause = error.cause
+            known = isinstance(cause, SlidemaskError)
+            note = str(cause) if known else f"{type(cause).__name__}: {cause}"
+        else:
+            first = str(error).strip().splitlines()[0]
+            note = f"its workers died {RETRIES + 1} times ({type(error).__name__}: {first})"
         return Outcome(otherwise.case.slide, otherwise.folder, "failed", note)
 
 
@@ -156,6 +195,7 @@ def _started(place: Place) -> Any:  # noqa: ANN401 - Ray has no types
         else:
             ray.init(address=place.address, **quiet)
     except Exception as error:  # Ray raises bare ones, too
+        ray.shutdown()  # what it has started of itself
         raise SettingsError(
             f"Ray cannot be reached at {place.address!r} ({error}). Start a cluster with "
             "`ray start --head`, or use --cluster local; on a busy machine try again."
@@ -163,23 +203,23 @@ def _started(place: Place) -> Any:  # noqa: ANN401 - Ray has no types
     return ray
 
 
-def _plan(task: _Task, huge: int) -> list[tuple[int, int]]:
-    """Return ranges of tile rows with about `huge` tiles each; none where one task is enough."""
-    from slidemask.recipes.oneslide import Ready, prepare
+def _plan(task: _Task, huge: int) -> tuple[_Task, list[tuple[int, int]]]:
+    """Return a slide's task as it is to be gone on with, and ranges of tile rows.
 
-    if task.options.keep_going:  # what is left out is noted once a slide
-        return []
+    Each range has about `huge` tiles; there are none where one task is enough.
+    """
+    from slidemask.recipes.parts import cleared, tiles_of_rows
+
     try:
-        ready = prepare(_asked(task))
-    except (SlidemaskError, OSError):
-        return []  # the slide's own task will say it
-    if not isinstance(ready, Ready):
-        return []
-    with ready.resources:
-        models = ready.asked.models
-        if ready.tiles is None or len(models) > 1 or models[0].bundle.info.model.votes:
-            return []
-        return ranges_of(ready.tiles[0].kept.sum(axis=1), huge)
+        asked = cleared(_asked(task))
+        task = replace(task, options=asked.options)
+        if task.options.keep_going:  # what is left out is noted once a slide
+            return task, []
+        tiles = tiles_of_rows(asked)
+    except Exception:  # the slide's own task will say it
+        log.debug("%s cannot be planned", task.case.slide, exc_info=True)
+        return task, []
+    return task, [] if tiles is None else ranges_of(tiles, huge)
 
 
 def ranges_of(tiles_of_rows: "np.ndarray", huge: int) -> list[tuple[int, int]]:
@@ -201,14 +241,14 @@ def ranges_of(tiles_of_rows: "np.ndarray", huge: int) -> list[tuple[int, int]]:
 
 def _part(task: _Task, first: int, last: int) -> bool:
     """Predict some rows of a slide; whether it went well is for the slide's own task to see."""
-    from slidemask.recipes.oneslide import predict_rows
+    from slidemask.recipes.parts import predict_rows
 
     return predict_rows(_asked(task), range(first, last))
 
 
 def _whole(task: _Task, ranges: list[tuple[int, int]], *_parts: bool) -> "Outcome":
     """Do a slide: what its parts have done is taken up."""
-    from slidemask.recipes.oneslide import alone
+    from slidemask.recipes.parts import alone
 
     return alone(_asked(task), [range(first, last) for first, last in ranges])
 
@@ -232,6 +272,4 @@ def _models(names: tuple[str, ...], device: str, changes: tuple[str, ...]) -> "t
 
 
 def _absolute(case: "Case") -> "Case":
-    from dataclasses import replace
-
     return replace(case, slide=case.slide.resolve())

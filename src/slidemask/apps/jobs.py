@@ -44,6 +44,13 @@ Models = Annotated[
     ),
 ]
 
+Devices = Annotated[
+    str,
+    typer.Option(
+        "--device", help="auto, cpu, cuda (all of them, a process each), cuda:0,cuda:1, mps."
+    ),
+]
+
 
 def segment(
     model: Models,
@@ -56,8 +63,11 @@ def segment(
     ] = None,
     split: Split = None,
     mpp: Mpp = None,
-    device: Device = "auto",
-    workers: Workers = 2,
+    device: Devices = "auto",
+    workers: Annotated[
+        int | None,
+        typer.Option("--workers", min=0, help="Reading threads; else 2, for a GPU up to 8."),
+    ] = None,
     batch: Annotated[
         int | None, typer.Option("--batch", min=1, help="Tiles a forward pass.")
     ] = None,
@@ -69,7 +79,8 @@ def segment(
         typer.Option("--keep-going", help="Leave out tiles that cannot be read; say which."),
     ] = False,
     backend: Annotated[
-        str, typer.Option("--backend", help="auto, torch, openvino or onnxruntime (processors).")
+        str,
+        typer.Option("--backend", help="auto, torch, openvino, onnxruntime or int8 (processors)."),
     ] = "auto",
     cluster: Annotated[
         str | None,
@@ -99,7 +110,7 @@ def segment(
         raise typer.BadParameter("give slides, or a cohort with --cohort")
     asked = [*(changes or ()), *([f"blend.batch={batch}"] if batch else [])]
     options = Options(
-        tuple(asked), probability, overwrite, threads=max(1, workers), keep_going=keep_going,
+        tuple(asked), probability, overwrite, threads=workers or 0, keep_going=keep_going,
         backend=_backend(backend),
     )  # fmt: skip
     if cluster is None:
@@ -108,6 +119,7 @@ def segment(
         from slidemask.apps.cluster import Place, on_cluster
 
         place = Place(cluster, cluster_cpus, device)
+        options = replace(options, threads=workers or 2)
         run = on_cluster(cases, model, out, options=options, place=place)
     if _segment(cases, run, out):
         raise typer.Exit(1)
@@ -213,7 +225,7 @@ def demo(
 
 
 def _backend(name: str) -> "Backend":
-    valid = ("auto", "torch", "openvino", "onnxruntime")
+    valid = ("auto", "torch", "openvino", "onnxruntime", "int8")
     if name not in valid:
         raise typer.BadParameter(f"--backend {name!r} is none of {', '.join(valid)}")
     return cast("Backend", name)
@@ -223,10 +235,20 @@ def _here(
     cases: "list[Case]", models: list[str], device: str, *, out: Path, options: "Options"
 ) -> "Run":
     """Return what segments on this machine."""
-    from slidemask.models.bundle import Bundle
+    from slidemask.models.backends import load
+    from slidemask.models.devices import choose_devices, reading_threads
+    from slidemask.models.int8 import read_int8
     from slidemask.recipes.segment import segment as run
 
-    bundles = [Bundle.load(one, device) for one in models]
+    devices = choose_devices(device)
+    options = replace(options, threads=options.threads or reading_threads(devices))
+    if len(devices) > 1 and len(cases) > 1:
+        from slidemask.recipes.several import segment_on
+
+        return segment_on(devices, cases, models, out, options=options)
+    bundles = [load(one, devices[0], options.backend) for one in models]
+    for bundle in bundles if options.backend == "int8" else ():
+        read_int8(bundle)  # what is wrong with it is told once
     return lambda watch: run(cases, bundles, out, options, watch=watch)
 
 

@@ -10,6 +10,7 @@ import errno
 import hashlib
 import json
 import os
+import shutil
 import uuid
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
@@ -48,6 +49,33 @@ def written_whole(path: Path) -> Generator[Path]:
     finally:
         with suppress(OSError):  # where nothing could be written there is nothing to remove
             beside.unlink(missing_ok=True)
+
+
+@contextmanager
+def folder_written_whole(path: Path) -> Generator[Path]:
+    """Give a new folder beside `path`; it takes the place of `path` when all went well.
+
+    Whatever happens there is no half-written folder of that name: else the new one goes and an
+    older one stays.
+
+    Raises
+    ------
+    OutputError
+        If no folder can be made there.
+    """
+    output_folder(path.parent)
+    mark = uuid.uuid4().hex[:8]
+    beside, old = (path.with_name(f".{path.name}.{mark}.{what}") for what in ("part", "old"))
+    beside.mkdir()
+    try:
+        yield beside
+        if path.exists():
+            path.rename(old)
+        beside.rename(path)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+        if old.exists():
+            shutil.rmtree(old, ignore_errors=True) if path.exists() else old.rename(path)
 
 
 def append_synced(path: Path, data: bytes) -> None:

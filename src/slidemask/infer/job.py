@@ -29,6 +29,8 @@ class Job:
     dominant : int
         Class that alone keeps its votes where `blend.votes.dominant` asks for one; 0: the one
         that this network finds most tiles of.
+    batch_chosen : int
+        Tiles a forward pass where `blend.batch` leaves it open; 0: what suits the device.
     """
 
     slide: Slide
@@ -37,11 +39,12 @@ class Job:
     blend: Blend
     source: str = ""
     dominant: int = 0
+    batch_chosen: int = 0
 
     @property
     def batch(self) -> int:
         """Tiles a forward pass."""
-        return self.blend.batch_on(str(self.bundle.device))
+        return self.batch_chosen or self.blend.batch_on(str(self.bundle.device))
 
     @property
     def identity(self) -> dict[str, object]:
@@ -61,5 +64,6 @@ class Job:
             "blend": self.blend.model_dump(mode="json") | {"batch": self.batch},
             "backend": self.bundle.backend.name if self.bundle.backend else "torch",
             "numbers": str(number_type(self.bundle.device, self.blend.precision)),
+            **({"device": self.bundle.device.type} if self.bundle.device.type != "cpu" else {}),
             **({"dominant": self.dominant} if self.dominant else {}),
         }

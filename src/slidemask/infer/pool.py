@@ -50,7 +50,7 @@ def predict_together(
     _require_alike(jobs)
     if len(jobs) == 1:
         return predict(jobs[0], to, stages, threads=threads)
-    places = [to / str(number) for number in range(1, len(jobs) + 1)]
+    places = [place_of(to, number, len(jobs)) for number in range(len(jobs))]
     jobs = _of_one_dominant(jobs, places, stages, threads)
     parts = [
         predict(job, place, stages, threads=threads)
@@ -61,7 +61,12 @@ def predict_together(
     store = BandStore(to / "mean", identity, first.store.shape)
     _write_means(parts, store, stages)
     counts = [part.positive for part in parts if part.positive is not None]
-    return replace(first, store=store, positive=_sums(counts) if counts else None)
+    return replace(
+        first,
+        store=store,
+        positive=_sums(counts) if counts else None,
+        notes=tuple(note for part in parts for note in part.notes),
+    )
 
 
 def require_same_classes(bundles: Sequence[Bundle]) -> None:
@@ -85,6 +90,11 @@ def require_same_classes(bundles: Sequence[Bundle]) -> None:
 
 def _named(bundle: Bundle) -> str:
     return f"{bundle.info.name} ({bundle.source or bundle.digest})"
+
+
+def place_of(to: Path, number: int, models: int) -> Path:
+    """Return the folder of one model's prediction, the first's number being 0."""
+    return to if models == 1 else to / str(number + 1)
 
 
 def _require_alike(jobs: Sequence[Job]) -> None:

@@ -3,25 +3,31 @@
 A network that votes, one prediction a tile, first classifies all tiles (`infer.voting`).
 """
 
+import logging
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
+from slidemask.base.errors import OutputError
 from slidemask.base.progress import Meter
 from slidemask.base.stages import Stages
 from slidemask.base.types import Probs
 from slidemask.infer.augmentation import predict_views
 from slidemask.infer.blend import Ring, as_votes, weights
+from slidemask.infer.fitting import Fitting
 from slidemask.infer.job import Job
 from slidemask.infer.prediction import Prediction
 from slidemask.infer.reading import Batch, batches_in_order, read_ahead
 from slidemask.infer.store import BandStore
 from slidemask.infer.voting import predict_by_votes
 from slidemask.tiles.grid import TileGrid
+
+log = logging.getLogger(__name__)
 
 
 def predict(job: Job, to: Path, stages: Stages, *, threads: int = 2) -> Prediction:
@@ -61,7 +67,11 @@ def predict(job: Job, to: Path, stages: Stages, *, threads: int = 2) -> Predicti
     if job.bundle.info.model.votes:
         positive = predict_by_votes(job, to, store, stages, threads=threads)
     elif not store.complete:
-        _Run(job, store, stages, range(grid.shape[0])).go(threads)
+        fitting = _Run(job, store, stages, range(grid.shape[0])).go(threads)
+        return Prediction(
+            store, names, grid.slide, grid.downsample,
+            batch=fitting.most, notes=tuple(fitting.notes),
+        )  # fmt: skip
     return Prediction(store, names, grid.slide, grid.downsample, positive)
 
 
@@ -97,12 +107,26 @@ def part_store(job: Job, to: Path, rows: range) -> BandStore:
     return BandStore(to, identity, shape)
 
 
+def parts_there(job: Job, places: Iterable[tuple[range, Path]]) -> list[BandStore]:
+    """Open parts, in order, up to the first that was computed otherwise than `job` is."""
+    there: list[BandStore] = []
+    for rows, folder in places:
+        try:
+            there.append(part_store(job, folder, rows))
+        except OutputError as error:
+            log.warning("%s: rows from %d on are computed again. %s", job.slide.id, rows[0], error)
+            break
+    return there
+
+
 def adopt_parts(job: Job, to: Path, parts: Sequence[BandStore]) -> None:
     """Put the bands of parts, in order, where `predict` of the whole slide finds them.
 
     Each part must begin where the one before ends; what is not there is left to `predict`.
     """
     grid = job.tiles.grid
+    if not parts:
+        return
     shape = (parts[0].shape[0], grid.canvas.height, grid.canvas.width)
     store = BandStore(to, job.identity, shape)
     top = 0
@@ -122,11 +146,13 @@ class _Run:
         self._top = _canvas_row(grid, rows.start)
         self._ring = Ring(store.shape[0], grid.tile, grid.canvas.width)
         self._weight = weights(grid.tile, grid.stride, job.blend.window)
+        self._fitting = Fitting(job, self._computed)
         # Rows above the first unfinished one that still reach into it are computed again.
         done = rows.stop if store.complete else rows.start + store.rows // grid.stride
         self._row = max(0, done - _reach(grid))
 
-    def go(self, threads: int) -> None:
+    def go(self, threads: int) -> Fitting:
+        """Write all bands that are missing; return how many tiles fitted into memory."""
         job, grid = self._job, self._job.tiles.grid
         groups = batches_in_order(job.tiles, range(self._row, self._rows.stop), job.batch)
         batches = read_ahead(job.slide, groups, grid, job.bundle.info.filters, threads=threads)
@@ -142,6 +168,7 @@ class _Run:
             predicted.close()
             batches.close()
             meter.close()
+        return self._fitting
 
     def _predicted(
         self, batches: Generator[Batch], streams: int
@@ -170,7 +197,10 @@ class _Run:
     def _predict(self, batch: Batch) -> Probs:
         if not batch.columns:
             return np.empty(0, np.float32)
-        probs = predict_views(self._job.bundle, batch.pixels, self._job.blend)
+        return self._fitting(batch.pixels)
+
+    def _computed(self, pixels: NDArray[np.uint8]) -> Probs:
+        probs = predict_views(self._job.bundle, pixels, self._job.blend)
         share = self._job.blend.vote_share
         return probs if share is None else as_votes(probs, share)
 

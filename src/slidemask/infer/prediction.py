@@ -26,6 +26,10 @@ class Prediction:
         Level-0 pixels per canvas pixel.
     positive : tuple of int, optional
         Positive tiles of each foreground class, from a network that votes.
+    batch : int, optional
+        Tiles a forward pass, at the end; None where none was needed any more.
+    notes : tuple of str
+        What had to be done otherwise than asked for.
     """
 
     store: BandStore
@@ -33,6 +37,8 @@ class Prediction:
     slide: Size
     downsample: float
     positive: tuple[int, ...] | None = None
+    batch: int | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def canvas(self) -> Size:

@@ -21,6 +21,9 @@ from slidemask.base.errors import OutputError
 from slidemask.base.files import append_synced, output_folder, sync_folder, write_json
 from slidemask.base.types import Quantised
 
+JOB = "job.json"
+"""File that says what a folder's bands are of."""
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -54,7 +57,7 @@ class BandStore:
     def __init__(self, folder: Path, job: dict[str, object], shape: tuple[int, int, int]) -> None:
         self.shape = shape
         self._bands, self._journal = output_folder(folder) / "bands.bin", folder / "journal.jsonl"
-        _claim(folder / "job.json", job)
+        _claim(folder / JOB, job)
         self.entries = self._sound_entries()
         self._cut_off_the_rest()
 
@@ -129,8 +132,8 @@ def _claim(path: Path, job: dict[str, object]) -> None:
         write_json(path, job)
         return
     try:
-        there: dict[str, object] = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+        there: dict[str, object] = dict(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
         raise OutputError(
             f"{path} is damaged ({error}). Pass --overwrite to start this slide again."
         ) from error

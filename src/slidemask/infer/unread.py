@@ -67,6 +67,10 @@ class TolerantSlide:
         """Read as the slide does, errors included."""
         return self._slide.read(box, downsample)
 
+    def noting(self, noted: Path) -> "TolerantSlide":
+        """Return the same slide with notes of its own, as another grid of tiles needs them."""
+        return TolerantSlide(self._slide, noted)
+
     def unless_unread(self, tile: Tile, read: Callable[[], T]) -> T | None:
         """Return what `read` reads of a tile, or None and note it; threads may call at once."""
         if tile.number in self.unread:

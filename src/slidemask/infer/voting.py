@@ -167,7 +167,7 @@ def _of_side(bundle: Bundle, side: int) -> Bundle:
         )
     segmenter = deepcopy(bundle.segmenter)  # a pooling head's weights are few
     segmenter.tile_net().spec = spec.model_copy(update={"tile_px": side})
-    return replace(bundle, segmenter=segmenter)
+    return replace(bundle, network=segmenter)
 
 
 def _key(job: Job) -> str:

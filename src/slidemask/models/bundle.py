@@ -11,7 +11,7 @@ import zipfile
 import zlib
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -29,6 +29,8 @@ from slidemask.base.settings import Settings
 from slidemask.base.types import Probs
 from slidemask.models.build import ModelSpec
 from slidemask.models.devices import Precision, choose_device, number_type
+from slidemask.models.lane import LANES, lane
+from slidemask.models.late import Late
 from slidemask.models.segmenter import Segmenter
 from slidemask.tiles.filters import Filters
 from slidemask.tiles.grid import Tiling
@@ -36,7 +38,10 @@ from slidemask.tiles.grid import Tiling
 FORMAT = 1
 SHIPPED = Path(__file__).parent / "shipped"
 COARSE = "coarse"
+INT8 = "int8"
 FILES = ("weights.safetensors", "bundle.json", "card.md", "scores.json")
+INT8_FILES = ("model.xml", "model.bin", "int8.json", "card.md")
+"""Of the same network in 8 bits, where there is one (`models.int8`)."""
 
 
 class BundleInfo(Settings):
@@ -88,8 +93,8 @@ class Bundle:
     ----------
     info : BundleInfo
         What it is.
-    segmenter : Segmenter
-        The network, in evaluation mode.
+    network : Segmenter or Late
+        The network, in evaluation mode, or what builds it when it is first asked for.
     digest : str
         16 hex digits over weights and `bundle.json`.
     device : torch.device
@@ -103,7 +108,7 @@ class Bundle:
     """
 
     info: BundleInfo
-    segmenter: Segmenter
+    network: Segmenter | Late
     digest: str
     device: torch.device
     source: Path | None = None
@@ -111,46 +116,48 @@ class Bundle:
     coarse: "Bundle | None" = None
 
     @classmethod
-    def load(cls, name: str | Path, device: str = "auto") -> "Bundle":
+    def load(cls, name: str | Path, device: str = "auto", *, later: bool = False) -> "Bundle":
         """Load a shipped model by name, or a bundle folder, a run folder or a zip by path.
+
+        With `later`, networks are built when they are first asked for.
 
         Raises
         ------
         BundleError
-            If nothing of that name exists, weights or `bundle.json` are missing, or do not fit.
+            If nothing of that name exists, weights or `bundle.json` are missing, or do not fit;
+            with `later` that they do not fit is raised when they are asked for.
         """
-        return cls._load(find_bundle(name), "", choose_device(device))
+        bundle = cls._load(find_bundle(name), "", choose_device(device))
+        return bundle if later else bundle.built()
 
     @classmethod
     def _load(cls, source: Path, under: str, where: torch.device) -> "Bundle":
         """Load what lies in the folder `under` of a bundle, "" being the bundle itself."""
         info = read_info(source, under)
-        blob = _read(source, f"{under}weights.safetensors")
-        tiling, classes = info.tiling, len(info.classes.classes)
-        segmenter = Segmenter(without_weights(info.model), classes, tiling.context, tiling.tile_px)
-        try:
-            state = safetensors.torch.load(blob)
-            segmenter.load_state_dict(
-                {
-                    key: value.float() if value.is_floating_point() else value
-                    for key, value in state.items()
-                }
-            )
-        except (SafetensorError, RuntimeError) as error:
-            raise BundleError(f"The weights of bundle {source} do not fit it: {error}") from error
-        segmenter.eval().to(where).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
+        blob = read_file(source, f"{under}weights.safetensors")
         coarse = None
-        if not under and _has(source, f"{COARSE}/bundle.json"):
+        if not under and has_file(source, f"{COARSE}/bundle.json"):
             coarse = cls._load(source, f"{COARSE}/", where)
         digest = _digest(blob, info, coarse.digest if coarse else "")
-        return cls(info, segmenter, digest, where, source, coarse=coarse)
+        network = Late(lambda: _segmenter(source, info, blob, where))
+        return cls(info, network, digest, where, source, coarse=coarse)
+
+    @property
+    def segmenter(self) -> Segmenter:
+        """The network, built now if it was not yet."""
+        return self.network() if isinstance(self.network, Late) else self.network
+
+    def built(self) -> "Bundle":
+        """Return the bundle with its networks built."""
+        coarse = self.coarse and self.coarse.built()
+        return replace(self, network=self.segmenter, coarse=coarse)
 
     @property
     def streams(self) -> int:
         """Threads beside the caller's that are to predict; 0: the caller itself, on all cores."""
         if self.backend is not None:
             return self.backend.streams
-        return 0 if self.device.type == "cpu" else 1
+        return {"cpu": 0, "cuda": LANES}.get(self.device.type, 1)
 
     @torch.inference_mode()
     def predict(self, tiles: NDArray[np.uint8], precision: Precision = "auto") -> Probs:
@@ -161,10 +168,32 @@ class Bundle:
         numbers = number_type(self.device, precision)
         if self.backend is not None:
             return self.backend(tiles, "bf16" if numbers == torch.bfloat16 else "fp32")
-        batch, kind = torch.from_numpy(tiles).to(self.device), self.device.type
-        with torch.autocast(kind, numbers, enabled=numbers != torch.float32):
-            logits = self.segmenter(batch)
-        return self.segmenter.probabilities(logits).cpu().numpy()
+
+        def network(batch: torch.Tensor) -> torch.Tensor:
+            with torch.autocast(self.device.type, numbers, enabled=numbers != torch.float32):
+                logits = self.segmenter(batch)
+            return self.segmenter.probabilities(logits)
+
+        if self.device.type == "cuda":
+            return lane(self.device).run(network, tiles)
+        return network(torch.from_numpy(tiles).to(self.device)).cpu().numpy()
+
+
+def _segmenter(source: Path, info: BundleInfo, blob: bytes, where: torch.device) -> Segmenter:
+    """Build a bundle's network and give it its weights."""
+    tiling, classes = info.tiling, len(info.classes.classes)
+    segmenter = Segmenter(without_weights(info.model), classes, tiling.context, tiling.tile_px)
+    try:
+        state = safetensors.torch.load(blob)
+        segmenter.load_state_dict(
+            {
+                key: value.float() if value.is_floating_point() else value
+                for key, value in state.items()
+            }
+        )
+    except (SafetensorError, RuntimeError) as error:
+        raise BundleError(f"The weights of bundle {source} do not fit it: {error}") from error
+    return segmenter.eval().to(where).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
 
 
 def parameters_count(
@@ -227,9 +256,15 @@ def save_weights(path: Path, segmenter: Segmenter) -> None:
 def zip_bundle(folder: Path, path: Path) -> None:
     """Pack a bundle folder into one file."""
     with written_whole(path) as beside, zipfile.ZipFile(beside, "w") as archive:
-        for name in (*FILES, *(f"{COARSE}/{name}" for name in FILES)):
+        for name in bundle_files():
             if (folder / name).exists() or name in FILES:
                 archive.write(folder / name, name)
+
+
+def bundle_files() -> tuple[str, ...]:
+    """Return the names of all files that a bundle may have; those in FILES it must have."""
+    inner = ((COARSE, FILES), (INT8, INT8_FILES))
+    return FILES + tuple(f"{under}/{name}" for under, names in inner for name in names)
 
 
 def find_bundle(name: str | Path) -> Path:
@@ -255,7 +290,7 @@ def shipped_names() -> list[str]:
 def read_info(source: Path, under: str = "") -> BundleInfo:
     """Read `bundle.json` of a bundle folder or zip, or of the folder `under` in it."""
     try:
-        return BundleInfo.model_validate_json(_read(source, f"{under}bundle.json"))
+        return BundleInfo.model_validate_json(read_file(source, f"{under}bundle.json"))
     except ValidationError as error:
         first = error.errors()[0]
         raise BundleError(
@@ -264,7 +299,14 @@ def read_info(source: Path, under: str = "") -> BundleInfo:
         ) from error
 
 
-def _read(source: Path, name: str) -> bytes:
+def read_file(source: Path, name: str) -> bytes:
+    """Read a file of a bundle folder or zip.
+
+    Raises
+    ------
+    BundleError
+        If it is not there or cannot be read.
+    """
     try:
         if source.is_dir():
             return (source / name).read_bytes()
@@ -281,7 +323,8 @@ def _read(source: Path, name: str) -> bytes:
         ) from error
 
 
-def _has(source: Path, name: str) -> bool:
+def has_file(source: Path, name: str) -> bool:
+    """Whether a bundle folder or zip holds a file."""
     if source.is_dir():
         return (source / name).is_file()
     with zipfile.ZipFile(source) as archive, suppress(StopIteration):
@@ -292,7 +335,7 @@ def _has(source: Path, name: str) -> bool:
 def _entry(archive: zipfile.ZipFile, name: str) -> str:
     """Return the entry of that name; all may lie in one folder of any name."""
     heads = sorted({entry.partition("/")[0] for entry in archive.namelist()})
-    wanted = {name, *(f"{head}/{name}" for head in heads if head != COARSE)}
+    wanted = {name, *(f"{head}/{name}" for head in heads if head not in (COARSE, INT8))}
     return next(entry for entry in sorted(archive.namelist(), key=len) if entry in wanted)
 
 

@@ -1,5 +1,7 @@
 """Where a network runs, and in which numbers."""
 
+import os
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -24,13 +26,55 @@ def choose_device(name: str = "auto") -> torch.device:
     }
     if name == "auto":
         return torch.device(next(kind for kind in ("cuda", "mps", "cpu") if available[kind]))
+    if "," in name:
+        raise SettingsError(f"Devices {name!r}: only `segment` takes several; name one.")
     if not available.get(name.split(":", maxsplit=1)[0], False):
         there = [kind for kind, here in available.items() if here]
         raise SettingsError(f"Device {name!r} is not there. This machine has: {', '.join(there)}.")
     try:
-        return torch.device(name)
+        device = torch.device(name)
     except RuntimeError as error:
         raise SettingsError(f"Device {name!r} is not understood; write e.g. cuda:1.") from error
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise SettingsError(
+            f"Device {name!r} is not there. This machine has cuda:0 to "
+            f"cuda:{torch.cuda.device_count() - 1}."
+        )
+    return device
+
+
+def choose_devices(names: str = "auto") -> list[str]:
+    """Return the devices that `names` stands for, each for a process of its own.
+
+    "cuda" is every CUDA device, "cuda:0,cuda:1" these two, "cpu,cpu" two processes that share the
+    cores; "auto" is one device.
+
+    Raises
+    ------
+    SettingsError
+        If one is not there, or a GPU is named twice.
+
+    Examples
+    --------
+    >>> choose_devices("cpu"), choose_devices("cpu, cpu")
+    (['cpu'], ['cpu', 'cpu'])
+    """
+    if names == "cuda" and torch.cuda.device_count() > 1:
+        return [f"cuda:{number}" for number in range(torch.cuda.device_count())]
+    devices = [str(choose_device(name.strip())) for name in names.split(",")]
+    twice = {name for name in devices if devices.count(name) > 1 and name != "cpu"}
+    if twice:
+        raise SettingsError(
+            f"Device {', '.join(sorted(twice))} was named twice in {names!r}; name each GPU once."
+        )
+    return devices
+
+
+def reading_threads(devices: Sequence[str]) -> int:
+    """Return how many threads of each process read: on processors the network needs the cores."""
+    if devices[0] == "cpu":
+        return 2
+    return max(2, min(8, (os.cpu_count() or 2) // len(devices)))
 
 
 def number_type(device: torch.device, precision: Precision = "auto") -> torch.dtype:

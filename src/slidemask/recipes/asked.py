@@ -30,7 +30,7 @@ class Options:
         Reading threads.
     keep_going : bool
         Leave out tiles that cannot be read, and mark what no other tile covers as unknown.
-    backend : {"auto", "torch", "openvino", "onnxruntime"}
+    backend : {"auto", "torch", "openvino", "onnxruntime", "int8"}
         What computes on a processor (`models.backends`).
     """
 
@@ -90,7 +90,7 @@ class Asked:
     @property
     def lock(self) -> Path:
         """What a process holds that works on this slide."""
-        return self.folder.parent / LOCKS / f"{self.folder.name}.lock"
+        return lock_of(self.folder)
 
     @property
     def asked(self) -> "Asked":
@@ -99,3 +99,8 @@ class Asked:
 
     def close(self) -> None:
         """Nothing is open yet."""
+
+
+def lock_of(folder: Path) -> Path:
+    """Return what a process holds that works on the slide of a result folder."""
+    return folder.parent / LOCKS / f"{folder.name}.lock"

@@ -12,15 +12,14 @@ from slidemask.base.errors import OutputError, SlideError, SlidemaskError
 from slidemask.base.files import output_folder
 from slidemask.base.lock import locked, seems_locked
 from slidemask.base.stages import Stages
-from slidemask.infer.cascade import narrow
+from slidemask.infer.cascade import is_found, narrow
+from slidemask.infer.equip import equip
 from slidemask.infer.job import Job
-from slidemask.infer.pool import predict_together
-from slidemask.infer.predict import adopt_parts, part_store, predict_part
-from slidemask.infer.reading import probe_tiles
+from slidemask.infer.pool import place_of, predict_together
+from slidemask.infer.predict import adopt_parts, parts_there
 from slidemask.infer.unread import TolerantSlide, Unread, read_notes
 from slidemask.io.open import FileSlide, open_slide
 from slidemask.io.slide import Slide
-from slidemask.models.backends import with_backend
 from slidemask.post.clean import Post, require_pixel_size
 from slidemask.recipes.asked import Asked, Outcome
 from slidemask.recipes.results import SUMMARY, Segmented, read_summary, write_results
@@ -140,45 +139,10 @@ def prepare(asked: Asked) -> Ready | Outcome:
         require_pixel_size(_post(asked), slide.mpp)
         ready = Ready(asked, slide, source, identity, Stages(), None, resources.pop_all())
     try:
-        return ready if seems_locked(asked.lock) else replace(ready, tiles=_tiles(ready))
+        return ready if seems_locked(asked.lock) else replace(ready, tiles=tiles_of(ready))
     except BaseException:
         ready.close()
         raise
-
-
-def alone(asked: Asked, parts: Sequence[range] = ()) -> Outcome:
-    """Do all of a slide; take up what `predict_rows` has done of these rows."""
-
-    def predict_rest(ready: Ready) -> Predicted | Outcome:
-        return predict(ready, parts)
-
-    return attempting(finish)(attempting(predict_rest)(attempting(prepare)(asked)))
-
-
-def predict_rows(asked: Asked, rows: range) -> bool:
-    """Predict some rows of a slide's tiles, as one machine of several; say whether it went well.
-
-    What goes wrong is left to the slide's own task, which meets it again.
-    """
-    try:
-        return _predict_rows(asked, rows)
-    except (SlidemaskError, OSError) as error:
-        log.debug("%s, rows %s: %s", asked.case.slide, rows, error)
-        return False
-
-
-def _predict_rows(asked: Asked, rows: range) -> bool:
-    ready = prepare(asked)
-    if not isinstance(ready, Ready):
-        return False
-    with ready.resources:
-        work = output_folder(output_folder(asked.folder) / WORK / PARTS)
-        name = f"{rows.start}-{rows.stop}"
-        if ready.resources.enter_context(locked(work / f"{name}.lock")) is not None:
-            return False
-        (job,) = _jobs(ready, [ready.slide], ready.tiles or _tiles(ready), work / f"{name}-coarse")
-        predict_part(job, work / name, ready.stages, rows=rows, threads=asked.options.threads)
-    return True
 
 
 def predict(ready: Ready, parts: Sequence[range] = ()) -> Predicted | Outcome:
@@ -191,11 +155,11 @@ def predict(ready: Ready, parts: Sequence[range] = ()) -> Predicted | Outcome:
     if holder is not None:
         return asked.became("elsewhere", f"{holder} is at it")
     if asked.options.overwrite:
-        _remove_results(asked.folder)
+        remove_results(asked.folder)
     elif _is_finished(asked, ready.identity["job"]):
         return _there(asked)
     asked.became("predicting")
-    tiles = ready.tiles or _tiles(ready)
+    tiles = ready.tiles or tiles_of(ready)
     if not len(tiles[0]):
         log.warning(
             "%s: no tissue was found, so its mask is empty. Look with `slidemask tissue`; "
@@ -206,10 +170,10 @@ def predict(ready: Ready, parts: Sequence[range] = ()) -> Predicted | Outcome:
         stray.unlink()
     work = output_folder(output_folder(asked.folder) / WORK)
     slides = _slides(ready, work)
-    jobs = _jobs(ready, slides, tiles, work / "coarse")
+    jobs = jobs_of(ready, slides, tiles)
     if parts:
-        there = [part_store(jobs[0], work / PARTS / f"{p.start}-{p.stop}", p) for p in parts]
-        adopt_parts(jobs[0], work, there)
+        places = [(rows, work / PARTS / f"{rows.start}-{rows.stop}") for rows in parts]
+        adopt_parts(jobs[0], work, parts_there(jobs[0], places))
     prediction = predict_together(jobs, work, ready.stages, threads=asked.options.threads)
     bundles = tuple(job.bundle for job in jobs)
     whole = Segmented(
@@ -246,29 +210,41 @@ def unread_message(summary: dict[str, Any]) -> str:
     )
 
 
-def _jobs(
-    ready: Ready, slides: Sequence[Slide], tiles: Sequence[TileSet], coarse: Path
+def jobs_of(
+    ready: Ready, slides: Sequence[Slide], tiles: Sequence[TileSet], *, coarse: Path | None = None
 ) -> list[Job]:
-    """Return what each model is to do: where, and computed by what."""
+    """Return what each model is to do: where, and computed by what.
+
+    `coarse` is where a part predicts coarsely; what is there for the whole slide is taken up.
+    """
     options, stages, jobs = ready.asked.options, ready.stages, list[Job]()
     for number, model in enumerate(ready.asked.models):
         job = Job(slides[number], tiles[number], model.bundle, model.use.blend, ready.source)
-        to = coarse.with_name(f"{coarse.name}-{number + 1}")
+        to = coarse_folder(ready, number)
+        if coarse is not None and not is_found(job, to):
+            to = coarse
         job = narrow(job, model.use.cascade, to, stages, threads=options.threads)
         with stages.stage("backend"):
-            bundle = with_backend(
-                job.bundle, options.backend, lambda job=job: probe_tiles(job.slide, job.tiles),
-                tiles=len(job.tiles), precision=job.blend.precision,
-            )  # fmt: skip
-        jobs.append(replace(job, bundle=bundle))
+            jobs.append(equip(job, options.backend, _begun(ready, number)))
     return jobs
+
+
+def _begun(ready: Ready, number: int) -> list[Path]:
+    """Return where a model's prediction of this slide, or of parts of it, may have been begun."""
+    work = ready.asked.folder / WORK
+    return [place_of(work, number, len(ready.asked.models)), *sorted((work / PARTS).glob("*-*"))]
+
+
+def coarse_folder(ready: Ready, number: int) -> Path:
+    """Return where a model's coarse network predicts the whole slide."""
+    return ready.asked.folder / WORK / f"coarse-{number + 1}"
 
 
 def _post(asked: Asked) -> Post:
     return common_post([model.use.post for model in asked.models])
 
 
-def _tiles(ready: Ready) -> tuple[TileSet, ...]:
+def tiles_of(ready: Ready) -> tuple[TileSet, ...]:
     """Choose the tiles that each model is to see."""
     chosen: list[TileSet] = []
     for model in ready.asked.models:
@@ -339,14 +315,15 @@ def _fingerprint(path: Path) -> str:
     return f"{status.st_size} bytes, {status.st_mtime_ns}"
 
 
-def _remove_results(folder: Path) -> None:
+def remove_results(folder: Path) -> None:
     """Clear the way, if what is there is ours."""
     if (folder / SUMMARY).exists() or (folder / WORK).exists():
+        (folder / SUMMARY).unlink(missing_ok=True)  # first: what is half removed is not finished
         shutil.rmtree(folder)
 
 
 def _is_finished(asked: Asked, job: str) -> bool:
-    """Whether this very job is done.
+    """Whether this very job is done, and all of its files are there.
 
     Raises
     ------
@@ -357,6 +334,9 @@ def _is_finished(asked: Asked, job: str) -> bool:
     if not (folder / SUMMARY).exists():
         return False
     summary = read_summary(folder)
+    if not all((folder / name).exists() for name in summary["files"].values()):
+        log.warning("%s: files of the result are missing; they are made again.", folder)
+        return False
     if asked.options.probability and "probability" not in summary["files"]:
         raise OutputError(
             f"{folder} holds a result without a probability map. "

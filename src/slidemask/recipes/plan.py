@@ -1,6 +1,7 @@
 """What a segmentation would do and cost, before any network runs."""
 
 import copy
+import math
 import statistics
 import time
 from dataclasses import dataclass
@@ -11,11 +12,14 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from slidemask.base.record import peak_memory_mb
+from slidemask.infer.blend import Blend
+from slidemask.infer.cascade import coarse_tiles
+from slidemask.infer.job import Job
 from slidemask.infer.shared import BAND_ROWS, MOST_NUMBERS, how
 from slidemask.io.slide import Slide
 from slidemask.models.bundle import Bundle, without_weights
 from slidemask.models.segmenter import Segmenter
-from slidemask.recipes.segment import Use
+from slidemask.recipes.segment import Use, use_of
 from slidemask.tiles.grid import TileGrid, lay_grid
 from slidemask.tiles.select import TileSet, select
 
@@ -63,6 +67,9 @@ class Plan:
     gigaflop_per_tile : float
         Floating point operations of one tile, times 10**-9; of networks that vote what is left of
         them when tiles that overlap share their work.
+    looked_at : int, optional
+        Of a cascade: how many of the tiles its coarse network is expected to leave, by the share
+        that it left on the validation slides. None where there is no telling: all are counted.
     """
 
     tiles: TileSet
@@ -71,6 +78,7 @@ class Plan:
     seconds: float
     memory_mb: float
     gigaflop_per_tile: float
+    looked_at: int | None = None
 
     def as_dict(self) -> dict[str, object]:
         """Return plain values for printing."""
@@ -86,6 +94,7 @@ class Plan:
             "level_downsample": self.level_downsample,
             "tiles_kept": len(self.tiles),
             "share_kept": len(self.tiles) / len(grid),
+            **({} if self.looked_at is None else {"tiles_looked_at": self.looked_at}),
             "gigaflop_per_tile": round(self.gigaflop_per_tile, 2),
             "expected_seconds": round(self.seconds, 1),
             "expected_memory_mb": round(self.memory_mb),
@@ -101,10 +110,15 @@ def plan(slide: Slide, bundle: Bundle, use: Use) -> Plan:
         i for i, d in enumerate(slide.downsamples) if i == 0 or d <= grid.downsample * 1.001
     )
     views = {"none": 1, "flips": 4, "all": 8}[use.blend.augmentation]
-    cost = _cost_on(grid, bundle, use)
+    cost = cost_on(grid, bundle, use)
     tile_seconds = _seconds(cost, bundle.device)
     canvas_mp = grid.canvas.width * grid.canvas.height / 1e6
-    seconds = len(tiles) * views * tile_seconds + REST_S + REST_S_PER_MEGAPIXEL * canvas_mp
+    share = _share_left(bundle, use)
+    looked_at = None if share is None else round(share * len(tiles))
+    count = len(tiles) if looked_at is None else looked_at
+    seconds = count * views * tile_seconds + REST_S + REST_S_PER_MEGAPIXEL * canvas_mp
+    if bundle.coarse is not None and use.cascade is not None and use.cascade.threshold:
+        seconds += _coarse_seconds(slide, tiles, bundle)
     return Plan(
         tiles,
         level,
@@ -112,7 +126,25 @@ def plan(slide: Slide, bundle: Bundle, use: Use) -> Plan:
         seconds,
         before + _added_mb(slide, bundle, use, largest=cost.largest),
         cost.operations / 1e9,
+        looked_at,
     )
+
+
+def _share_left(bundle: Bundle, use: Use) -> float | None:
+    """Return what share of tiles a cascade left on the validation slides, at this threshold."""
+    told = bundle.info.provenance.get("cascade")
+    if bundle.coarse is None or use.cascade is None or not told:
+        return None
+    same = math.isclose(told["threshold"], use.cascade.threshold)
+    return told["left"] / max(1, told["tiles"]) if same else None
+
+
+def _coarse_seconds(slide: Slide, tiles: TileSet, bundle: Bundle) -> float:
+    coarse = bundle.coarse
+    assert coarse is not None  # noqa: S101 - callers have looked
+    job = Job(slide, tiles, bundle, Blend())
+    grid = lay_grid(slide, coarse.info.tiling)
+    return len(coarse_tiles(job)) * _seconds(cost_on(grid, coarse, use_of(coarse)), bundle.device)
 
 
 def _added_mb(slide: Slide, bundle: Bundle, use: Use, *, largest: float) -> float:
@@ -134,7 +166,7 @@ def _shares(bundle: Bundle, use: Use) -> bool:
     return bundle.segmenter.votes and use.blend.augmentation == "none"
 
 
-def _cost_on(grid: TileGrid, bundle: Bundle, use: Use) -> Cost:
+def cost_on(grid: TileGrid, bundle: Bundle, use: Use) -> Cost:
     """Return what one tile of a grid costs."""
     segmenter, info = bundle.segmenter, bundle.info
     if segmenter.votes:  # made for tiles of one size, and these may have another

@@ -1,6 +1,7 @@
 """What a segmented slide leaves behind: mask, polygons, preview, summary."""
 
 import json
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -28,6 +29,7 @@ from slidemask.io.pyramid import write_label_pyramid, write_probability_pyramid
 from slidemask.io.slide import Slide
 from slidemask.models.bundle import Bundle
 from slidemask.post.clean import Post, clean, labels_of
+from slidemask.post.components import present
 from slidemask.post.ink import without_ink
 from slidemask.post.preview import thumbnail, write_preview
 from slidemask.post.vectorise import simplify, vectorise
@@ -35,6 +37,7 @@ from slidemask.tiles.select import TileSet
 
 SUMMARY = "summary.json"
 BAND_ROWS = 512
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -123,8 +126,17 @@ def read_summary(folder: Path) -> dict[str, Any]:
 
 
 def results(out: Path) -> list[tuple[Path, dict[str, Any]]]:
-    """Return folder and summary of all finished slides of an output folder, by name."""
-    return [(path.parent, read_summary(path.parent)) for path in sorted(out.glob(f"*/{SUMMARY}"))]
+    """Return folder and summary of all finished slides of an output folder, by name.
+
+    One whose summary is damaged is left out, and the log says so.
+    """
+    found: list[tuple[Path, dict[str, Any]]] = []
+    for path in sorted(out.glob(f"*/{SUMMARY}")):
+        try:
+            found.append((path.parent, read_summary(path.parent)))
+        except OutputError as error:
+            log.warning("%s", error)
+    return found
 
 
 def _write_mask(whole: Segmented, path: Path) -> None:
@@ -153,8 +165,9 @@ def _write_polygons(whole: Segmented, mask: MaskFile, path: Path) -> dict[str, d
             if whole.stop.is_set():
                 raise KeyboardInterrupt
             rows = mask.rows(top, min(BAND_ROWS, mask.size.height - top))
-            for some in slabs(rows.shape):  # bincount makes 8 bytes of each pixel
-                pixels[:] += np.bincount(rows[some].ravel(), minlength=256)
+            for some in slabs(rows.shape):
+                for value in present(rows[some]):
+                    pixels[value] += np.count_nonzero(rows[some] == value)
             yield top, rows
 
     downsample = whole.prediction.downsample
@@ -212,6 +225,8 @@ def _facts(whole: Segmented, source: str) -> dict[str, Any]:
         "peak_memory_mb": round(peak_memory_mb(), 1),
         "device": str(whole.bundles[0].device),
         "backend": whole.bundles[0].backend.name if whole.bundles[0].backend else "torch",
+        **({"batch": prediction.batch} if prediction.batch is not None else {}),
+        **({"notes": list(prediction.notes)} if prediction.notes else {}),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 

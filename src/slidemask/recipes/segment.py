@@ -8,9 +8,10 @@ from pathlib import Path
 from slidemask.base.errors import OutputError
 from slidemask.base.files import output_folder
 from slidemask.data.case import Case
+from slidemask.data.table import listed
 from slidemask.infer.pool import require_same_classes
 from slidemask.models.bundle import Bundle
-from slidemask.recipes.asked import Asked, Options, Outcome, Watch
+from slidemask.recipes.asked import LOCKS, Asked, Options, Outcome, Watch
 from slidemask.recipes.oneslide import (
     WORK,
     attempting,
@@ -34,6 +35,9 @@ __all__ = [
     "segment",
     "use_of",
 ]
+
+TAKEN = frozenset({LOCKS, "scores", "summary.csv", "report.html"})
+"""Names in an output folder that no slide may have."""
 
 
 def _nobody(_: Outcome) -> None:
@@ -106,10 +110,10 @@ def segment(
 def result_folders(slides: Sequence[Path], out: Path) -> list[Path]:
     """Return a folder for each slide: its stem, or with suffix and parents where that is shared."""
     paths = [path.resolve() for path in slides]
-    twice = sorted({path.name for path in paths if paths.count(path) > 1})
+    twice = sorted({path.name for path, count in Counter(paths).items() if count > 1})
     if twice:
-        raise OutputError(f"{', '.join(twice)} was given twice; name each slide once.")
-    names = [path.stem for path in paths]
+        raise OutputError(f"{listed(twice)} was given twice; name each slide once.")
+    names = [path.name if path.stem.casefold() in TAKEN else path.stem for path in paths]
     for depth in range(1, max((len(path.parts) for path in paths), default=0)):
         count = Counter(name.casefold() for name in names)  # some file systems know no case
         if max(count.values()) == 1:

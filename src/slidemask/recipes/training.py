@@ -113,7 +113,7 @@ def train(
         if not parts[part]:
             raise CohortError(f"No case in the {part} part; change the split or the split column.")
     where = choose_device(device)
-    _claim(run, recipe, _labelled(parts), overwrite=overwrite)
+    claim_run(run, recipe, labelled_cases(parts), overwrite=overwrite)
     if recipe.cascade is None:
         return _train(recipe, parts, run, device=where, workers=workers)
     coarse = coarse_recipe(recipe, recipe.cascade)
@@ -130,7 +130,7 @@ def _train(
     recipe: Recipe, parts: Parts, run: Path, *, device: torch.device, workers: int
 ) -> Trained:
     """Train one network."""
-    labelled = _labelled(parts)
+    labelled = labelled_cases(parts)
     torch.manual_seed(recipe.schedule.seed)
     spec, tiling = recipe.model, recipe.tiling
     fresh = without_weights(spec) if spec.start else spec
@@ -167,8 +167,14 @@ def _train(
     return Trained(run, progress, finished, task.training.source, chosen, told)
 
 
-def _claim(run: Path, recipe: Recipe, cases: Sequence[Case], *, overwrite: bool) -> None:
-    """Make the run's folder, or make sure that it is this very run's own."""
+def claim_run(run: Path, recipe: Recipe, cases: Sequence[Case], *, overwrite: bool) -> None:
+    """Make the run's folder, or make sure that it is this very run's own.
+
+    Raises
+    ------
+    OutputError
+        If it holds a run of another recipe or on other cases.
+    """
     kept, manifest = run / "recipe.toml", run / "cohort.csv"
     if overwrite and kept.exists():
         _remove(run)
@@ -229,7 +235,8 @@ def _resolved(cases: Sequence[Case]) -> list[Case]:
     ]
 
 
-def _labelled(parts: Parts) -> list[Case]:
+def labelled_cases(parts: Parts) -> list[Case]:
+    """Return all cases, each with its part."""
     return [replace(case, split=part) for part, cases in parts.items() for case in cases]
 
 
@@ -339,7 +346,7 @@ def _draw(run: Path, task: Task) -> None:
     # The bundle's network is made for the tiles of whole slides, which may have another size.
     own = copy.deepcopy(task.segmenter).cpu().eval()
     own.load_state_dict(bundle.segmenter.state_dict())
-    bundle = replace(bundle, segmenter=own)
+    bundle = replace(bundle, network=own)
     some = list(islice(task.validation, max(1, SAMPLES // task.schedule.batch)))
     images = torch.cat([batch.images for batch in some])[:SAMPLES]
     labels = torch.cat([batch.labels for batch in some])[:SAMPLES]
