@@ -169,7 +169,7 @@ def show(row: dict[str, Any]) -> None:
 def _model(folder: Path, tile: int) -> Path:
     """Write the untrained network that issue and paper speak of."""
     torch.manual_seed(0)
-    spec = ModelSpec(architecture="UnetPlusPlus", encoder="efficientnet-b0")
+    spec = ModelSpec(architecture="UnetPlusPlus", encoder="efficientnet-b0", depth=5)
     info = BundleInfo(
         name="U-Net++ over EfficientNet-B0, untrained",
         model=spec,

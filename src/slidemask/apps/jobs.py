@@ -1,6 +1,6 @@
 """Commands that do the work: demo, segment, train, evaluate."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
@@ -98,16 +98,9 @@ def segment(
     shares the slides among them. With -m A -m B the mean of both models'
     probabilities is taken; they must know the same classes and see slides at one resolution.
     """
-    from slidemask.data.case import Case
     from slidemask.recipes.segment import Options
 
-    if split and not cohort:
-        raise typer.BadParameter("--split chooses from a cohort; give one with --cohort")
-    cases = [Case(path, mpp=mpp) for path in slides or ()]
-    if cohort:
-        cases += [replace(case, mpp=case.mpp or mpp) for case in _part(cohort, split)]
-    if not cases:
-        raise typer.BadParameter("give slides, or a cohort with --cohort")
+    cases = _slides_asked_for(slides or (), cohort, split, mpp)
     asked = [*(changes or ()), *([f"blend.batch={batch}"] if batch else [])]
     options = Options(
         tuple(asked), probability, overwrite, threads=workers or 0, keep_going=keep_going,
@@ -123,6 +116,22 @@ def segment(
         run = on_cluster(cases, model, out, options=options, place=place)
     if _segment(cases, run, out):
         raise typer.Exit(1)
+
+
+def _slides_asked_for(
+    slides: Iterable[Path], cohort: Path | None, split: str | None, mpp: float | None
+) -> "list[Case]":
+    """Return slides named one by one and those of a cohort's part."""
+    from slidemask.data.case import Case
+
+    if split and not cohort:
+        raise typer.BadParameter("--split chooses from a cohort; give one with --cohort")
+    cases = [Case(path, mpp=mpp) for path in slides]
+    if cohort:
+        cases += [replace(case, mpp=case.mpp or mpp) for case in _part(cohort, split)]
+    if not cases:
+        raise typer.BadParameter("give slides, or a cohort with --cohort")
+    return cases
 
 
 def train(
