@@ -65,7 +65,7 @@ def test_both_views_share_centre_and_motion(
     assert views.shape == (24, 24, 6)
     (centre, matrix), (centre_around, matrix_around) = plane(views[..., :3]), plane(views[..., 3:])
     np.testing.assert_allclose(centre_around, centre, atol=0.35)
-    np.testing.assert_allclose(matrix_around, 2.5 * matrix, atol=0.04)
+    np.testing.assert_allclose(matrix_around, 2.5 * matrix, atol=0.06)
     assert abs(np.linalg.det(matrix)) > 0.3
     assert (labels == 1).all()
 

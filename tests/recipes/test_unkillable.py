@@ -24,7 +24,7 @@ from slidemask.recipes import results
 from slidemask.recipes.segment import Options, segment
 
 FILES = ("mask.ome.tif", "polygons.geojson", "preview.png", "probability.ome.tif")
-OF_THE_RUN = ("seconds", "megapixels_per_s", "peak_memory_mb", "finished")
+OF_THE_RUN = ("seconds", "megapixels_per_s", "peak_memory_mb", "finished", "batch")
 
 
 @pytest.fixture(scope="module")
