@@ -138,7 +138,8 @@ class Bundle:
         coarse = None
         if not under and has_file(source, f"{COARSE}/bundle.json"):
             coarse = cls._load(source, f"{COARSE}/", where)
-        digest = _digest(blob, info, coarse.digest if coarse else "")
+        told = json.loads(read_file(source, f"{under}bundle.json"))
+        digest = _digest(blob, told, coarse.digest if coarse else "")
         network = Late(lambda: _segmenter(source, info, blob, where))
         return cls(info, network, digest, where, source, coarse=coarse)
 
@@ -344,6 +345,11 @@ def _compact(value: torch.Tensor) -> torch.Tensor:
     return (value.half() if kernel else value).contiguous().cpu()
 
 
-def _digest(blob: bytes, info: BundleInfo, coarse: str = "") -> str:
-    text = json.dumps(info.model_dump(mode="json"), sort_keys=True).encode()
+def _digest(blob: bytes, told: Mapping[str, Any], coarse: str = "") -> str:
+    """Return what the weights and what `bundle.json` itself says come to.
+
+    Not what is read from it: settings that later versions add have their defaults there, and an
+    unchanged bundle would become another.
+    """
+    text = json.dumps(told, sort_keys=True).encode()
     return hashlib.sha256(blob + text + coarse.encode()).hexdigest()[:16]
