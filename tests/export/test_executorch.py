@@ -3,12 +3,15 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from slidemask.export.export import Options, export
 from slidemask.models.bundle import Bundle
 
 MakeBundle = Callable[[str], Bundle]
 
 
+@pytest.mark.slow
 def test_says_what_pytorch_says_in_all_precisions(
     make_bundle: MakeBundle, picture: Path, tmp_path: Path
 ) -> None:

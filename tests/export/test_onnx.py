@@ -17,7 +17,9 @@ from slidemask.models.bundle import Bundle
 MakeBundle = Callable[[str], Bundle]
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=pytest.mark.slow if kind == "smp" else ()) for kind in KINDS]
+)
 def test_every_kind_says_what_pytorch_says(
     kind: str, make_bundle: MakeBundle, picture: Path, tmp_path: Path
 ) -> None:
@@ -29,6 +31,7 @@ def test_every_kind_says_what_pytorch_says(
     assert about["dynamic"] == varies
 
 
+@pytest.mark.slow
 def test_open_sizes_metadata_and_smaller_numbers(
     make_bundle: MakeBundle, picture: Path, tmp_path: Path
 ) -> None:
