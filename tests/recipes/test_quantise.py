@@ -16,11 +16,12 @@ from slidemask.base.errors import CohortError, OutputError
 from slidemask.data.case import Case
 from slidemask.data.cohort import write_cohort
 from slidemask.evaluate.confusion import Confusion
+from slidemask.export.eightbits import LEFT
 from slidemask.models import backends
 from slidemask.models.bundle import FILES, INT8, INT8_FILES, Bundle
 from slidemask.models.int8 import Int8, Int8Info, hashes, read_int8
 from slidemask.recipes import quantise as module
-from slidemask.recipes.quantise import LEFT, Options, quantise
+from slidemask.recipes.quantise import Options, quantise
 from slidemask.recipes.results import read_summary
 from slidemask.recipes.segment import Options as SegmentOptions
 from slidemask.recipes.segment import segment
@@ -74,11 +75,11 @@ def test_a_network_is_quantised_kept_and_used(home: Path, tmp_path: Path) -> Non
     assert read_summary(outcome.folder)["backend"] == "int8"
 
 
-def graph_of(bundle: Bundle, left: int) -> Int8:
+def graph_of(bundle: Bundle, left: str) -> Int8:
     xml, weights = f"graph without {left}".encode(), b""
     info = Int8Info(
         network=module.fingerprint(bundle), files=hashes(xml, weights), tile_px=32,
-        left=f"{left} layers", max_fall=0.5, dice={},
+        left=left, max_fall=0.5, dice={},
     )  # fmt: skip
     return Int8(info, xml, weights)
 
@@ -88,12 +89,12 @@ def counts(hit: int, missed: int, slides: int = 2) -> list[Confusion]:
 
 
 @pytest.fixture
-def falls(monkeypatch: pytest.MonkeyPatch) -> dict[int, int]:
+def falls(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     """Pixels of 1,000 that are missed, by what is left out; graphs and counts follow from it."""
-    missed: dict[int, int] = dict.fromkeys(LEFT, 0)
+    missed: dict[str, int] = dict.fromkeys(LEFT, 0)
 
     def start(bundle: Bundle, graph: Int8) -> object:
-        return type("Fake", (), {"left": int(graph.info.left.split()[0]), "bundle": bundle})()
+        return type("Fake", (), {"left": graph.info.left, "bundle": bundle})()
 
     def count(bundle: Bundle, *_: object, **__: object) -> list[Confusion]:
         if bundle.backend is None:
@@ -110,7 +111,7 @@ def falls(monkeypatch: pytest.MonkeyPatch) -> dict[int, int]:
 
 
 def test_what_costs_too_much_is_refused_with_its_figures(
-    bundle: Bundle, cases: list[Case], falls: dict[int, int]
+    bundle: Bundle, cases: list[Case], falls: dict[str, int]
 ) -> None:
     falls.update(dict.fromkeys(LEFT, 20))  # Dice 0.9899
     with pytest.raises(OutputError, match=r"gland pooled 1.0000 -> 0.9899, gland mean of slides"):
@@ -125,16 +126,16 @@ def test_what_costs_too_much_is_refused_with_its_figures(
 
 
 def test_as_much_as_can_be_is_in_8_bits(
-    bundle: Bundle, cases: list[Case], falls: dict[int, int]
+    bundle: Bundle, cases: list[Case], falls: dict[str, int]
 ) -> None:
     falls[LEFT[0]] = 30
     done = quantise(bundle, cases, "validation", options=Options())
-    assert done.info.left == f"{LEFT[1]} layers"
+    assert done.info.left == LEFT[1]
     assert read_int8(bundle).info == done.info
 
 
 def test_what_is_there_is_not_replaced_unasked(
-    bundle: Bundle, cases: list[Case], falls: dict[int, int], tmp_path: Path
+    bundle: Bundle, cases: list[Case], falls: dict[str, int], tmp_path: Path
 ) -> None:
     assert not any(falls.values())
     quantise(bundle, cases, "validation", options=Options())
@@ -151,7 +152,7 @@ def test_a_shipped_model_stays_as_it_was_shipped(cases: list[Case]) -> None:
         quantise(Bundle.load("glands", "cpu"), cases, None, options=Options())
 
 
-def test_somebody_must_judge(bundle: Bundle, cases: list[Case], falls: dict[int, int]) -> None:
+def test_somebody_must_judge(bundle: Bundle, cases: list[Case], falls: dict[str, int]) -> None:
     assert not any(falls.values())
     with pytest.raises(CohortError, match="No case of the test part"):
         quantise(bundle, cases, "test", options=Options())
@@ -161,7 +162,7 @@ def test_somebody_must_judge(bundle: Bundle, cases: list[Case], falls: dict[int,
 
 
 def test_slides_without_any_object_cannot_judge(
-    bundle: Bundle, cases: list[Case], falls: dict[int, int], monkeypatch: pytest.MonkeyPatch
+    bundle: Bundle, cases: list[Case], falls: dict[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert not any(falls.values())
     monkeypatch.setattr(module, "_counts", lambda *_, **__: counts(0, 0))

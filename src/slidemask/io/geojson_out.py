@@ -17,6 +17,7 @@ import shapely
 from numpy.typing import NDArray
 from shapely.geometry import Polygon
 
+from slidemask.base.ahead import ahead
 from slidemask.base.classes import ClassMap, Colour
 from slidemask.base.errors import UnknownClassError
 from slidemask.geometry.annotations import Annotations
@@ -85,15 +86,20 @@ def write_geojson(
 
 def _importable(polygons: NDArray[np.object_]) -> Iterator[tuple[Polygon, int]]:
     """Yield what QuPath will import of each polygon, and its index."""
-    for start in range(0, len(polygons), _CHUNK):
-        chunk = polygons[start : start + _CHUNK]
-        sure = np.flatnonzero(_stepped(chunk))
-        others = np.setdiff1d(np.arange(len(chunk)), sure)
-        parts, inner = _on_grid(chunk[others])
-        owner = np.concatenate([sure, others[inner]])
-        order = np.argsort(owner, kind="stable")
-        found = np.concatenate([_rounded(chunk[sure]), parts])[order]
-        yield from zip(found, (owner[order] + start).tolist(), strict=True)
+    starts = range(0, len(polygons), _CHUNK)
+    chunks = ahead(_settled(polygons[start : start + _CHUNK]) for start in starts)
+    for start, (found, owner) in zip(starts, chunks, strict=True):
+        yield from zip(found, (owner + start).tolist(), strict=True)
+
+
+def _settled(polygons: NDArray[np.object_]) -> tuple[NDArray[np.object_], NDArray[np.intp]]:
+    """Return what lies on the grid for good, and the index of each one's polygon, ascending."""
+    sure = np.flatnonzero(_stepped(polygons))
+    others = np.setdiff1d(np.arange(len(polygons)), sure)
+    parts, inner = _on_grid(polygons[others])
+    owner = np.concatenate([sure, others[inner]])
+    order = np.argsort(owner, kind="stable")
+    return np.concatenate([_rounded(polygons[sure]), parts])[order], owner[order]
 
 
 def _stepped(polygons: NDArray[np.object_]) -> NDArray[np.bool_]:

@@ -8,6 +8,7 @@ from typing import TypeAlias
 import numpy as np
 from pydantic import Field, model_validator
 
+from slidemask.base.ahead import ahead
 from slidemask.base.errors import SettingsError
 from slidemask.base.settings import Settings
 from slidemask.base.types import Labels, Quantised
@@ -127,7 +128,7 @@ def clean(
     Memory grows with the number of components (and for shrinking with their outlines), not with
     the area. The bands are made once if there is nothing to do or only edges are smoothed; filling
     makes them once more, dropping again, and shrinking again; however they are cut, the result is
-    the same.
+    the same. Steps run beside each other, a thread each, one band ahead.
 
     Parameters
     ----------
@@ -153,14 +154,14 @@ def clean(
     square_um = um_per_px**2 if um_per_px else 1.0  # not used where it is unknown
     steps = make_bands
     if post.fill_holes_um2:
-        steps = _hole_filling(steps, width, post.fill_holes_um2 / square_um)
+        steps = _hole_filling(_beside(steps), width, post.fill_holes_um2 / square_um)
     if radius := post.smooth_radius_px(um_per_px):
         steps = _smoothing(steps, radius)
     if post.shrink:
         steps = shrinking(steps, width, post.shrink)
     if post.min_area_um2:
-        steps = _dropping(steps, width, post.min_area_um2 / square_um)
-    return steps()
+        steps = _dropping(_beside(steps), width, post.min_area_um2 / square_um)
+    return _beside(steps)() if post.fill_holes_um2 or post.min_area_um2 else steps()
 
 
 def require_pixel_size(post: Post, um_per_px: float | None) -> None:
@@ -178,6 +179,11 @@ def require_pixel_size(post: Post, um_per_px: float | None) -> None:
             f"{told}: that is in µm, but the slide has no pixel size. Pass --mpp with its µm per "
             "level-0 pixel, or set to 0 what is in µm."
         )
+
+
+def _beside(make_bands: Callable[[], LabelBands]) -> Callable[[], LabelBands]:
+    """Return what makes the same bands in a thread of their own."""
+    return lambda: ahead(make_bands())
 
 
 def _smoothing(make_bands: Callable[[], LabelBands], radius_px: float) -> Callable[[], LabelBands]:

@@ -7,8 +7,6 @@ into 8 bits, and they segment again.
 """
 
 import logging
-import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -24,11 +22,11 @@ from slidemask.base.files import folder_written_whole, output_folder, write_json
 from slidemask.base.record import machine, versions
 from slidemask.data.case import Case
 from slidemask.evaluate.confusion import Confusion
+from slidemask.export.eightbits import LEFT, in_8_bits
 from slidemask.export.formats import find_format
 from slidemask.export.parity import compare
-from slidemask.export.quiet import quiet
 from slidemask.export.tiles import tiles_of_slides
-from slidemask.models.backends import OpenVinoInt8, converted
+from slidemask.models.backends import OpenVinoInt8
 from slidemask.models.bundle import FILES, INT8, SHIPPED, Bundle, bundle_files, has_file, read_file
 from slidemask.models.devices import Precision
 from slidemask.models.int8 import GRAPH, Dice, Int8, Int8Info, fingerprint, hashes
@@ -36,9 +34,6 @@ from slidemask.recipes.use import use_of
 from slidemask.train.wholeslides import WholeSlides
 
 MAX_FALL = 0.005
-LEFT = (0, 3, 8)
-"""How many of the last convolutions stay out of 8 bits, one attempt each: errors there are not
-evened out any more."""
 COMPARED = 16
 """Tiles on which probabilities are compared one by one, at most."""
 log = logging.getLogger(__name__)
@@ -232,8 +227,10 @@ def _first_that_keeps(
             "Nothing was written. Choose another --split."
         )
     told: list[str] = []
-    for last in LEFT:
-        graph = _graph(bundle, calibration, last)
+    for left in LEFT:
+        graph = _graph(bundle, calibration, left)
+        if graph is None:
+            continue
         ours = replace(bundle, backend=OpenVinoInt8(bundle, graph))
         byte = _counts(ours, judges, None, folder, threads=options.threads)
         dice = {name: _dice(single, byte, index) for index, name in enumerate(names) if index}
@@ -249,36 +246,20 @@ def _first_that_keeps(
     )
 
 
-def _graph(bundle: Bundle, calibration: NDArray[np.uint8], last: int) -> Int8:
-    """Return the graph in 8 bits but for its last convolutions."""
-    os.environ.setdefault("NNCF_CI", "1")  # so that it does not report its use
-    with quiet(), tempfile.TemporaryDirectory(prefix="slidemask-") as name:
-        import nncf
-        import openvino
-
-        model = openvino.Core().read_model(converted(bundle))
-        kinds = ("Convolution", "GroupConvolution")
-        layers = [op for op in model.get_ordered_ops() if op.get_type_name() in kinds]
-        ends = [op.get_friendly_name() for op in layers[len(layers) - last :]]
-        model = nncf.quantize(
-            model,
-            nncf.Dataset([tile[None] for tile in calibration]),
-            preset=nncf.QuantizationPreset.MIXED,  # activations of both signs use all of 8 bits
-            subset_size=len(calibration),
-            ignored_scope=nncf.IgnoredScope(names=ends) if ends else None,
-        )
-        openvino.save_model(model, Path(name) / GRAPH[0], compress_to_fp16=False)
-        del model
-        xml, weights = ((Path(name) / file).read_bytes() for file in GRAPH)
+def _graph(bundle: Bundle, calibration: NDArray[np.uint8], left: str) -> Int8 | None:
+    """Return the graph in 8 bits but for what is left out; None where there is no such thing."""
+    files = in_8_bits(bundle, calibration, left)
+    if files is None:
+        return None
     info = Int8Info(
         network=fingerprint(bundle),
-        files=hashes(xml, weights),
+        files=hashes(*files),
         tile_px=bundle.info.tiling.tile_px,
-        left=f"its last {last} convolutions" if last else "nothing",
+        left=left,
         max_fall=MAX_FALL,
         dice={},
     )
-    return Int8(info, xml, weights)
+    return Int8(info, *files)
 
 
 def _counts(

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from slidemask.base.ahead import ahead
 from slidemask.base.classes import ClassMap
 from slidemask.base.errors import OutputError, SlideError
 from slidemask.base.files import sha256, write_json
@@ -171,7 +172,9 @@ def _write_polygons(whole: Segmented, mask: MaskFile, path: Path) -> dict[str, d
             yield top, rows
 
     downsample = whole.prediction.downsample
-    polygons = simplify(vectorise(bands(), names, downsample), whole.post.simplify_px * downsample)
+    polygons = simplify(
+        vectorise(ahead(bands()), names, downsample), whole.post.simplify_px * downsample
+    )
     write_geojson(path, polygons, whole.classes)
     square_mm = whole.mpp and whole.mpp**2 / 1e6
     return {
