@@ -186,11 +186,12 @@ def measure_naive(asked: argparse.Namespace) -> list[Row]:
     row = naive.compared(_slide(asked), asked.model)
     naive.show(row)
     runs = row["runs"]
-    exact = runs["segment, same tiles, PyTorch fp32"]
+    exact, same = runs["segment, same tiles, PyTorch fp32"], row["same_pixels"]
     rows = [
         Row(
             "masks of loop and `segment`, same tiles, fp32", "equal to rounding",
-            f"{100 * exact['equal']:.3f} % of pixels, Dice {exact['dice']:.5f}", None,
+            f"{100 * exact['equal']:.3f} % of pixels, Dice {exact['dice']:.5f}; on the same pixels "
+            f"{100 * same['equal']:.4f} %, {same['dice']:.6f}", None,
         )
     ]  # fmt: skip
     for name in ("segment, same tiles", "segment, own settings"):

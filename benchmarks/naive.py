@@ -11,7 +11,8 @@ Two comparisons:
 
 - the same work: tissue tiles of `segment`, no overlap, no cleaning, pen marks left, for both;
   `segment` once with PyTorch in single precision (masks must be equal to within rounding) and once
-  with the backend that it chooses;
+  with the backend that it chooses; the loop also on pixels as `segment` reads them, which shows
+  what of a difference is reading;
 - their own settings: the loop takes every tile of the slide, `segment` its tissue filter,
   overlap and cleaning.
 
@@ -34,7 +35,10 @@ from memory import segmented
 from phantoms import phantom
 
 from slidemask.base.record import peak_memory_mb
+from slidemask.geometry.box import Box
 from slidemask.io.maskfile import open_mask
+from slidemask.io.open import open_slide
+from slidemask.tiles.reading import read_tile
 
 PLAIN = (
     "tiling.overlap=0", "post.min_area_um2=0", "post.fill_holes_um2=0", "post.smooth_um=0",
@@ -47,7 +51,8 @@ def main() -> None:
     """Measure and print, or be one run of the loop."""
     asked = _arguments()
     if asked.loop:
-        print(json.dumps(loop(asked.slide, asked.model, asked.loop, every=asked.every)))
+        told = loop(asked.slide, asked.model, asked.loop, every=asked.every, finer=asked.finer)
+        print(json.dumps(told))
         return
     row = compared(asked.slide or phantom(asked.folder, asked.side, 0.25), asked.model)
     show(row)
@@ -60,12 +65,13 @@ def compared(slide: Path, model: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
         runs = {
-            "loop, same tiles": _loop_apart(slide, model, home / "same", every=False),
+            "loop, same tiles": _loop_apart(slide, model, home / "same"),
             "segment, same tiles, PyTorch fp32": _segment(
                 slide, model, home / "torch", (*PLAIN, "blend.precision=fp32"), backend="torch"
             ),
+            "loop, pixels as segment reads": _loop_apart(slide, model, home / "finer", "--finer"),
             "segment, same tiles": _segment(slide, model, home / "plain", PLAIN),
-            "loop, own settings": _loop_apart(slide, model, home / "every", every=True),
+            "loop, own settings": _loop_apart(slide, model, home / "every", "--every"),
             "segment, own settings": _segment(slide, model, home / "own", ()),
         }
         masks = {name: run.pop("mask")() for name, run in runs.items()}
@@ -75,7 +81,9 @@ def compared(slide: Path, model: str) -> dict[str, Any]:
         run["faster"] = round(runs[base]["seconds"] / run["seconds"], 2)
         run["memory_share"] = round(run["peak_mb"] / runs[base]["peak_mb"], 3)
         run.update(agreement(masks[base], masks[name]))
-    return {"slide": slide.name, "model": model, "runs": runs}
+    exact = ("segment, same tiles, PyTorch fp32", "loop, pixels as segment reads")
+    only_reading = agreement(*(masks[name] for name in exact))
+    return {"slide": slide.name, "model": model, "runs": runs, "same_pixels": only_reading}
 
 
 def agreement(one: np.ndarray, other: np.ndarray) -> dict[str, float]:
@@ -86,8 +94,13 @@ def agreement(one: np.ndarray, other: np.ndarray) -> dict[str, float]:
     return {"equal": round(equal, 6), "dice": round(2 * both / either if either else 1.0, 6)}
 
 
-def loop(path: Path, model: str, out: Path, *, every: bool) -> dict[str, Any]:
-    """Segment a slide as a typical script does; write mask and polygons."""
+def loop(
+    path: Path, model: str, out: Path, *, every: bool = False, finer: bool = False
+) -> dict[str, Any]:
+    """Segment a slide as a typical script does; write mask and polygons.
+
+    With `finer` pixels are read as `segment` reads them: what is left is all that follows.
+    """
     import torch
 
     from slidemask.models.bundle import Bundle
@@ -101,7 +114,12 @@ def loop(path: Path, model: str, out: Path, *, every: bool) -> dict[str, Any]:
     canvas = np.zeros((height, width, network.classes + 1), np.float32)
     canvas[..., 0] = 1
     for top, left in tiles["places"]:
-        pixels = read_level_0(slide, (left * scale, top * scale), scale, side)
+        corner = (left * scale, top * scale)
+        if finer:
+            with open_slide(path) as opened:
+                pixels = read_tile(opened, Box(*corner, side * scale, side * scale), scale)
+        else:
+            pixels = read_level_0(slide, corner, scale, side)
         with torch.no_grad():
             found = network.probabilities(network(torch.from_numpy(pixels[None])))[0]
         part = found.permute(1, 2, 0).numpy()[: height - top, : width - left]
@@ -132,7 +150,6 @@ def read_level_0(
 
 def chosen_tiles(path: Path, model: str, *, every: bool) -> dict[str, Any]:
     """Return where tiles begin on the canvas: those of `segment` without overlap, or all."""
-    from slidemask.io.open import open_slide
     from slidemask.models.bundle import Bundle
     from slidemask.recipes.use import use_of
     from slidemask.tiles.grid import lay_grid
@@ -168,12 +185,10 @@ def write_contours(path: Path, mask: np.ndarray, scale: float) -> None:
     path.write_text(json.dumps({"type": "FeatureCollection", "features": features}))
 
 
-def _loop_apart(slide: Path, model: str, out: Path, *, every: bool) -> dict[str, Any]:
-    command = [sys.executable, __file__, str(slide), "--model", model, "--loop", str(out)]
+def _loop_apart(slide: Path, model: str, out: Path, *more: str) -> dict[str, Any]:
+    command = [sys.executable, __file__, str(slide), "--model", model, "--loop", str(out), *more]
     began = time.perf_counter()
-    done = subprocess.run(
-        [*command, *(["--every"] if every else [])], check=True, capture_output=True, text=True
-    )
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
     seconds = time.perf_counter() - began
     told = json.loads(done.stdout.splitlines()[-1])
     return told | {"seconds": round(seconds, 2), "mask": lambda: np.load(out / "mask.npy")}
@@ -199,7 +214,7 @@ def _mask(out: Path) -> np.ndarray:
 
 
 def show(row: dict[str, Any]) -> None:
-    """Print the table."""
+    """Print the table; last, how equal masks are where the loop is given the same pixels."""
     print(f"{row['slide']}, model {row['model']}; seconds of whole processes, and of work alone")
     print(
         f"{'':<36}{'tiles':>7}{'s':>9}{'work':>9}{'x':>7}{'MB':>8}{'of':>7}"
@@ -211,6 +226,11 @@ def show(row: dict[str, Any]) -> None:
             f"{run['faster']:>7.2f}{run['peak_mb']:>8.0f}{run['memory_share']:>7.2f}"
             f"{run['equal']:>10.5f}{run['dice']:>9.5f}"
         )
+    same = row["same_pixels"]
+    print(
+        f"segment, PyTorch fp32, and the loop on its pixels: {100 * same['equal']:.4f} % equal, "
+        f"Dice {same['dice']:.6f}"
+    )
 
 
 def _arguments() -> argparse.Namespace:
@@ -221,7 +241,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--folder", type=Path, default=Path("phantoms"), help="of phantoms")
     parser.add_argument("--json", type=Path, help="write the figures here too")
     parser.add_argument("--loop", type=Path, help=argparse.SUPPRESS)  # of the process it starts
-    parser.add_argument("--every", action="store_true", help=argparse.SUPPRESS)
+    for name in ("--every", "--finer"):
+        parser.add_argument(name, action="store_true", help=argparse.SUPPRESS)
     return parser.parse_args()
 
 

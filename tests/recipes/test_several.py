@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -99,10 +100,15 @@ def test_two_slides_are_shared_by_two(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def serve(work: _Work, device: str, connection: Connection) -> int:
         line = _Line(connection)
-        for number in numbers(line):
-            both.wait(20)
+        number = line.next(ahead=False)
+        assert number is not None
+        taken = [number, *iter(lambda: line.next(ahead=True), None)]
+        with suppress(threading.BrokenBarrierError):
+            both.wait(5)
+        for number in taken:
             by.append(device)
             line.say("outcome", (number, outcome(work, number, "done")))
+        assert line.next(ahead=False) is None
         return 0
 
     dealt(2, 2, serve, monkeypatch)
