@@ -90,6 +90,27 @@ def test_equal_seeds_give_equal_bytes_and_other_seeds_others(shelf: Shelf, tmp_p
     assert one != other
 
 
+def test_from_near_one_group_fills_the_frame(shelf: Shelf) -> None:
+    def extents(closer: float) -> list[float]:
+        wishes = PhotoSettings(
+            longest_px=320, severity=0, hands=0, kinds={"prints": 1.0}, closer=closer,
+            largest_tilt_degrees=0,
+        )  # fmt: skip
+        photos = PhotoSet(shelf, wishes, 7)
+        found = list[float]()
+        for number in range(12):
+            photo, _ = photos.photo(number)
+            height, width = photo.pixels.shape[:2]
+            bounds = np.array([slide.within((width, height)).bounds for slide in photo.slides])
+            sides = bounds[:, 2:] - bounds[:, :2]
+            found.append(float((sides / (width, height)).max()))
+        return found
+
+    # A group is laid over half of the frame or more, and no group has more than three slides.
+    assert np.median(extents(1.0)) > 1.4 * np.median(extents(0.0))
+    assert min(extents(1.0)) > 0.5 / 3
+
+
 def test_files_say_what_was_composed(shelf: Shelf, tmp_path: Path) -> None:
     small = PhotoSettings(longest_px=256, kinds={"prints": 1, "screen": 1, "negative": 1})
     cohort = read_cohort(write_photos(tmp_path, 8, shelf, small, seed=3))

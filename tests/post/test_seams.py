@@ -4,7 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from slidemask.post.seams import parted
+from slidemask.post import seams
+from slidemask.post.seams import Straightened, parted
 
 SIZE = (240, 320)
 SHARE = 0.01
@@ -100,3 +101,26 @@ def test_a_ragged_region_is_left_alone() -> None:
     _, corners = whole(40, 40, 280, 200)  # the outline holds both, the region only one
     (part,) = parted(region, inkling(boxes, 0.7), photo, corners, band_share=SHARE)
     np.testing.assert_array_equal(part, region)
+
+
+def leaning(by_px: int) -> Straightened:
+    """Draw two tissues with the seam between them leaning by so many columns over the height."""
+    rng = np.random.default_rng(4)
+    left, right = tissue(rng, 160, 240), tissue(rng, 160, 240)
+    at = 120 + np.rint(by_px * (np.arange(160) / 159 - 0.5))
+    is_left = (np.arange(240)[None] < at[:, None])[..., None]
+    pixels = cv2.GaussianBlur(np.where(is_left, left, right), (0, 0), 0.6).astype(np.uint8)
+    return Straightened(pixels, np.zeros((160, 240), np.float32), 2.0)
+
+
+def test_what_lies_on_the_two_sides_of_a_seam_is_not_alike() -> None:
+    likeness = seams.signs(leaning(0))[2]
+    assert np.abs(likeness[119:122]).max() < 0.3
+    assert np.median(likeness[np.r_[20:100, 140:220]]) > 0.5
+
+
+def test_a_seam_may_lean_a_little(monkeypatch: pytest.MonkeyPatch) -> None:
+    upright, leans = (seams.score(seams.signs(leaning(by)))[115:126].max() for by in (0, 4))
+    monkeypatch.setattr(seams, "_SLANT_PX", 0)
+    without = seams.score(seams.signs(leaning(4)))[115:126].max()
+    assert leans > without + 0.5 * (upright - without)

@@ -90,10 +90,38 @@ def test_slides_that_seem_one_from_afar_are_told_apart_from_near() -> None:
     assert (len(without.outlines), looks) == (1, 1)
 
 
-def test_what_is_seen_no_more_from_near_stays_and_neighbours_are_no_new_finds() -> None:
-    for near in ([], [ASIDE]):
-        (outline,) = seen_twice(near)[0].outlines
-        assert iou(outline.polygon, BOTH) > 0.93
+def test_what_is_seen_no_more_from_near_stays() -> None:
+    (outline,) = seen_twice([])[0].outlines
+    assert iou(outline.polygon, BOTH) > 0.93
+
+
+def test_one_slide_from_near_is_the_one_that_was_seen_from_afar() -> None:
+    (outline,) = seen_twice([upright(316, 262, 484, 338)])[0].outlines
+    assert iou(outline.polygon, BOTH) > 0.93
+
+
+def test_neighbours_that_come_into_sight_are_no_new_finds() -> None:
+    beside = upright(504, 200, 700, 400)  # 20 of the 248 pixels in sight
+    (outline,) = seen_twice([BOTH, beside])[0].outlines
+    assert iou(outline.polygon, BOTH) > 0.93
+
+
+def test_what_was_refused_from_afar_may_be_found_from_near() -> None:
+    ragged = np.array(
+        [[300, 250], [500, 250], [500, 280], [330, 280], [330, 350], [300, 350]], float
+    )
+    chosen = WIDE.model_copy(update={"refine": False, "min_confidence": 0.8})
+    afar = outlines_from(
+        ideal([ragged], gradient(800, 600), chosen), gradient(800, 600), PHOTO.names, chosen
+    )
+    assert not afar.outlines
+    assert len(afar.refused) == 1
+    small = upright(300, 250, 420, 290)
+    settings = chosen.model_copy(update={"look_closer": True})
+    bundle = Nearsighted(bundle_info(settings), (800, 600), [ragged], [small])
+    found = look(gradient(800, 600), bundle, settings)  # type: ignore[arg-type]  # a bundle as far as it matters
+    assert not found.refused
+    assert iou(found.outlines[0].polygon, small) > 0.9
 
 
 @pytest.mark.parametrize(("height", "width"), [(600, 800), (800, 600), (301, 777)])
