@@ -180,8 +180,10 @@ def _answer(ray: Any, done: Any, otherwise: Any) -> Any:  # noqa: ANN401 - Ray h
 
 def _started(place: Place) -> Any:  # noqa: ANN401 - Ray has no types
     """Return Ray, connected."""
-    # No reports of use over the network.
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # No reports of use over the network. Below `uv run`, Ray would have every worker pack this
+    # folder and build an environment of its own, for minutes; slidemask is where workers run.
+    for name in ("RAY_USAGE_STATS_ENABLED", "RAY_ENABLE_UV_RUN_RUNTIME_ENV"):
+        os.environ.setdefault(name, "0")
     try:
         import ray
     except ImportError as error:
