@@ -10,7 +10,7 @@ import torch
 
 from fakes import GLAND
 from slidemask.base.errors import SettingsError
-from slidemask.models import backends
+from slidemask.models import backends, converted
 from slidemask.models.backends import FEW_TILES, load, with_backend
 from slidemask.models.build import ModelSpec
 from slidemask.models.bundle import Bundle, BundleInfo, save_bundle
@@ -31,8 +31,9 @@ def bundle_of(spec: ModelSpec, context: float | None = None, digest: str = "d") 
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(backends.platformdirs, "user_cache_path", lambda *_, **__: tmp_path / "c")
+    monkeypatch.setattr(converted.platformdirs, "user_cache_path", lambda *_, **__: tmp_path / "c")
     monkeypatch.setattr(backends, "_judged", {})
+    monkeypatch.setattr(backends, "_unusable", set())
     return tmp_path / "c" / "networks"
 
 
@@ -78,6 +79,43 @@ def test_networks_with_surroundings_too(rng: np.random.Generator) -> None:
     )
 
 
+@pytest.mark.parametrize("name", ["openvino", "onnxruntime"])
+def test_networks_for_photos_see_pictures_of_any_size(
+    name: str, cache: Path, rng: np.random.Generator
+) -> None:
+    tiles_only = bundle_of(ModelSpec(width=3, depth=2))
+    bundle = replace(tiles_only, info=tiles_only.info.model_copy(update={"use": {"photo": {}}}))
+    small = rng.integers(0, 256, (1, SIDE, SIDE, 3), np.uint8)
+    other = with_backend(bundle, name, lambda: small, tiles=None, precision="fp32")  # type: ignore[arg-type]
+    assert [path.name.split("-")[1] for path in cache.iterdir()] == ["anypx"]
+    for rows, columns in [(SIDE, SIDE), (64, 32), (33, 70), (3, 5)]:
+        photo = rng.integers(0, 256, (1, rows, columns, 3), np.uint8)
+        found = other.predict(photo, "fp32")
+        assert found.shape == (1, 2, rows, columns)
+        np.testing.assert_allclose(found, bundle.predict(photo, "fp32"), atol=1e-4)
+
+
+def test_any_number_of_tiles_is_worth_it_where_none_is_told(tiles: np.ndarray) -> None:
+    bundle = bundle_of(ModelSpec(width=3, depth=2))
+    assert with_backend(bundle, "auto", lambda: tiles, tiles=1, precision="fp32").backend is None
+    assert with_backend(bundle, "auto", lambda: tiles, tiles=None, precision="fp32").backend
+
+
+def test_a_network_that_cannot_be_converted_is_left_to_pytorch(
+    tiles: np.ndarray, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(*_: object) -> None:
+        raise RuntimeError("no rule for this operation\nand a long list")
+
+    monkeypatch.setattr(converted, "_write_openvino", refuse)
+    bundle = bundle_of(ModelSpec(width=3, depth=2))
+    assert with_backend(bundle, "auto", lambda: tiles, tiles=99, precision="fp32").backend is None
+    assert "no rule for this operation" in caplog.text
+    assert "long list" not in caplog.text
+    assert with_backend(bundle, "auto", lambda: tiles, tiles=99, precision="fp32").backend is None
+    assert caplog.text.count("no rule") == 1, "said once, and not tried again"
+
+
 def test_several_threads_get_their_own_answers(tiles: np.ndarray) -> None:
     bundle = bundle_of(ModelSpec(width=3, depth=2))
     other = with_backend(bundle, "openvino", lambda: tiles[:1], tiles=1, precision="fp32")
@@ -105,7 +143,7 @@ def test_a_network_is_converted_once(
     with_backend(bundle, "openvino", lambda: tiles[:1], tiles=1, precision="fp32")
     (kept,) = cache.iterdir()
     assert "-50px-" in kept.name
-    monkeypatch.setattr(backends, "_write_openvino", lambda *_: pytest.fail("again"))
+    monkeypatch.setattr(converted, "_write_openvino", lambda *_: pytest.fail("again"))
     backends._judged.clear()  # as in another process
     with_backend(bundle, "openvino", lambda: tiles[:1], tiles=1, precision="fp32")
     another = replace(bundle, digest="other")

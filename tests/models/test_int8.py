@@ -10,8 +10,8 @@ import pytest
 
 from journey import save_dark_bundle
 from slidemask.base.errors import BundleError, SettingsError
-from slidemask.models import backends
-from slidemask.models.backends import FEW_TILES, Name, converted, with_backend
+from slidemask.models import backends, converted
+from slidemask.models.backends import FEW_TILES, Name, with_backend
 from slidemask.models.bundle import INT8, Bundle, zip_bundle
 from slidemask.models.int8 import GRAPH, Dice, Int8Info, fingerprint, has_int8, hashes, read_int8
 from slidemask.tiles.grid import Tiling
@@ -24,9 +24,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle whose graph "in 8 bits" is the one in single precision: only the rules are tried."""
     home = tmp_path_factory.mktemp("made")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(backends.platformdirs, "user_cache_path", lambda *_, **__: home / "cache")
+        patch.setattr(converted.platformdirs, "user_cache_path", lambda *_, **__: home / "cache")
         bundle = Bundle.load(save_dark_bundle(home / "b", tile=SIDE), "cpu")
-        kept = converted(bundle).parent
+        kept = converted.converted(bundle).parent
     (home / "b" / INT8).mkdir()
     for name in GRAPH:
         shutil.copy(kept / name, home / "b" / INT8 / name)
@@ -42,7 +42,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def _fresh(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backends.platformdirs, "user_cache_path", lambda *_, **__: made / "cache")
+    monkeypatch.setattr(converted.platformdirs, "user_cache_path", lambda *_, **__: made / "cache")
     monkeypatch.setattr(backends, "_judged", {})
     monkeypatch.setattr(backends, "_unusable", set())
     monkeypatch.setattr(backends, "multiplies_int8", lambda: True)

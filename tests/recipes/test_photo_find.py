@@ -50,6 +50,7 @@ class Nearsighted:
     from_afar: list[np.ndarray]
     from_near: list[np.ndarray]
     looks: int = 0
+    streams: int = 1
 
     def predict(self, tiles: np.ndarray) -> np.ndarray:
         self.looks += 1

@@ -17,7 +17,7 @@ from slidemask.data.case import Case
 from slidemask.data.cohort import write_cohort
 from slidemask.evaluate.confusion import Confusion
 from slidemask.export.eightbits import LEFT
-from slidemask.models import backends
+from slidemask.models import converted
 from slidemask.models.bundle import FILES, INT8, INT8_FILES, Bundle
 from slidemask.models.int8 import Int8, Int8Info, hashes, read_int8
 from slidemask.recipes import quantise as module
@@ -31,7 +31,7 @@ from slidemask.recipes.segment import segment
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     home = tmp_path_factory.mktemp("int8")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(backends.platformdirs, "user_cache_path", lambda *_, **__: home / "cache")
+        patch.setattr(converted.platformdirs, "user_cache_path", lambda *_, **__: home / "cache")
         save_dark_bundle(home / "b", tile=32)
         write_cohort(home / "cohort.csv", disc_cases(home, train=4, validation=2))
         yield home

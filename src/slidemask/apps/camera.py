@@ -5,7 +5,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from slidemask.apps.options import CAUTION, Changes, Device, Json, Model, Out, Overwrite, show
+from slidemask.apps.options import (
+    CAUTION,
+    Backend,
+    Changes,
+    Device,
+    Json,
+    Model,
+    Out,
+    Overwrite,
+    backend_named,
+    show,
+)
 
 if TYPE_CHECKING:  # importing it loads torch, and --help should not wait for it
     from slidemask.recipes.photo.camera import Kept
@@ -25,6 +36,7 @@ def camera(
         Path | None, typer.Option(help="Picture file that is rewritten with what is seen.")
     ] = None,
     device: Device = "auto",
+    backend: Backend = "auto",
     changes: Changes = None,
     as_json: Json = False,
     overwrite: Overwrite = False,
@@ -33,13 +45,15 @@ def camera(
 
     OUT gets slide-1.png, … as slides go out of sight, and camera.json at the end.
     """
-    from slidemask.models.bundle import Bundle
+    from slidemask.models.backends import load
     from slidemask.recipes.photo.camera import CameraOptions, watch
 
     options = CameraOptions(
-        source, every, seconds, preview, changes=tuple(changes or ()), overwrite=overwrite
-    )
-    result = watch(Bundle.load(model, device), out, options, _say if not as_json else _nothing)
+        source, every, seconds, preview, changes=tuple(changes or ()), overwrite=overwrite,
+        backend=backend_named(backend),
+    )  # fmt: skip
+    bundle = load(model, device, options.backend)
+    result = watch(bundle, out, options, _say if not as_json else _nothing)
     if as_json:
         show(result, as_json=True)
         return

@@ -3,12 +3,13 @@
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from slidemask.apps.options import (
     CAUTION,
+    Backend,
     Changes,
     Cohort,
     Device,
@@ -18,6 +19,7 @@ from slidemask.apps.options import (
     Out,
     Overwrite,
     Workers,
+    backend_named,
     show,
 )
 
@@ -25,7 +27,6 @@ if TYPE_CHECKING:  # importing them loads torch, and --help should not wait for 
     from slidemask.data.case import Case
     from slidemask.evaluate.compare import Difference
     from slidemask.evaluate.evaluation import Evaluation
-    from slidemask.models.backends import Name as Backend
     from slidemask.recipes.segment import Options, Outcome, Watch
 
     Run = Callable[[Watch], Iterator[Outcome]]
@@ -78,10 +79,7 @@ def segment(
         bool,
         typer.Option("--keep-going", help="Leave out tiles that cannot be read; say which."),
     ] = False,
-    backend: Annotated[
-        str,
-        typer.Option("--backend", help="auto, torch, openvino, onnxruntime or int8 (processors)."),
-    ] = "auto",
+    backend: Backend = "auto",
     cluster: Annotated[
         str | None,
         typer.Option("--cluster", metavar="local|ADDRESS", help="Hand slides out with Ray."),
@@ -104,7 +102,7 @@ def segment(
     asked = [*(changes or ()), *([f"blend.batch={batch}"] if batch else [])]
     options = Options(
         tuple(asked), probability, overwrite, threads=workers or 0, keep_going=keep_going,
-        backend=_backend(backend),
+        backend=backend_named(backend),
     )  # fmt: skip
     if cluster is None:
         run = _here(cases, model, device, out=out, options=options)
@@ -231,13 +229,6 @@ def demo(
     run = _here([Case(slide, mpp=mpp)], [model], device, out=results, options=options)
     if _segment([Case(slide, mpp=mpp)], run, results):
         raise typer.Exit(1)
-
-
-def _backend(name: str) -> "Backend":
-    valid = ("auto", "torch", "openvino", "onnxruntime", "int8")
-    if name not in valid:
-        raise typer.BadParameter(f"--backend {name!r} is none of {', '.join(valid)}")
-    return cast("Backend", name)
 
 
 def _here(

@@ -3,9 +3,12 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
+
+if TYPE_CHECKING:  # importing it loads torch, and --help should not wait for it
+    from slidemask.models.backends import Name
 
 Model = Annotated[
     str, typer.Option("--model", "-m", help="Run folder, bundle folder or zip, or a shipped model.")
@@ -17,6 +20,9 @@ Mpp = Annotated[
     typer.Option("--mpp", help="µm per full-resolution pixel, where the file is silent or wrong."),
 ]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, mps.")]
+Backend = Annotated[
+    str, typer.Option(help="auto, torch, openvino, onnxruntime or int8: what computes on the CPU.")
+]
 Workers = Annotated[int, typer.Option("--workers", min=0, help="Reading threads or processes.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
 Changes = Annotated[
@@ -27,6 +33,14 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.
 OneSlide = Annotated[Path, typer.Argument(metavar="SLIDE", help="Slide or picture.")]
 
 CAUTION = "Research use only. Not for diagnosis."
+
+
+def backend_named(name: str) -> "Name":
+    """Return the backend of that name; any other is a wrong option."""
+    valid = ("auto", "torch", "openvino", "onnxruntime", "int8")
+    if name not in valid:
+        raise typer.BadParameter(f"--backend {name!r} is none of {', '.join(valid)}")
+    return cast("Name", name)
 
 
 def show(values: Mapping[str, Any], *, as_json: bool) -> None:

@@ -5,7 +5,18 @@ from typing import Annotated, Any
 
 import typer
 
-from slidemask.apps.options import CAUTION, Changes, Device, Json, Model, Out, Overwrite, show
+from slidemask.apps.options import (
+    CAUTION,
+    Backend,
+    Changes,
+    Device,
+    Json,
+    Model,
+    Out,
+    Overwrite,
+    backend_named,
+    show,
+)
 
 _NOTES = {"done": "", "there": ", was done before"}
 
@@ -20,6 +31,7 @@ def photo(
         bool, typer.Option("--rectify/--no-rectify", help="Write the slides, straightened.")
     ] = True,
     device: Device = "auto",
+    backend: Backend = "auto",
     changes: Changes = None,
     as_json: Json = False,
     overwrite: Overwrite = False,
@@ -28,12 +40,16 @@ def photo(
 
     A folder for each photo gets slide-1.png, …, overlay.png, outlines.json, outlines.geojson.
     """
-    from slidemask.models.bundle import Bundle
+    from slidemask.models.backends import load
     from slidemask.recipes.photo.crops import CropOptions, cut_photos, read_result
 
-    options = CropOptions(tuple(changes or ()), straighten=rectify, overwrite=overwrite)
+    options = CropOptions(
+        tuple(changes or ()), straighten=rectify, overwrite=overwrite,
+        backend=backend_named(backend),
+    )  # fmt: skip
+    bundle = load(model, device, options.backend)
     results, failed = list[dict[str, Any]](), list[tuple[Path, str]]()
-    for outcome in cut_photos(photos, Bundle.load(model, device), out, options):
+    for outcome in cut_photos(photos, bundle, out, options):
         if outcome.state == "failed":
             failed.append((outcome.slide, outcome.message))
             results.append({"path": str(outcome.slide), "error": outcome.message})

@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from slidemask.apps.cascade import cascade
-from slidemask.apps.options import CAUTION, Changes, Cohort, Device, Out, Overwrite, Workers
+from slidemask.apps.options import (
+    CAUTION,
+    Backend,
+    Changes,
+    Cohort,
+    Device,
+    Out,
+    Overwrite,
+    Workers,
+    backend_named,
+)
 
 if TYPE_CHECKING:  # importing them loads torch, and --help should not wait for it
     from slidemask.data.spread import Spread
@@ -289,6 +299,7 @@ def photos(
     split: Annotated[str, typer.Option(help="Which photos: test, validation, train, all.")] = "all",
     pictures: Annotated[int, typer.Option(min=0, help="Worst photos shown of each model.")] = 6,
     device: Device = "auto",
+    backend: Backend = "auto",
     changes: Changes = None,
     overwrite: Overwrite = False,
 ) -> None:
@@ -303,7 +314,10 @@ def photos(
 
     cases, note = read_photo_cases(cohort, split)
     output_folder(out)
-    jobs = jobs_of(model, out, device=device, changes=changes or (), overwrite=overwrite)
+    jobs = jobs_of(
+        model, out, device=device, changes=changes or (), overwrite=overwrite,
+        backend=backend_named(backend),
+    )  # fmt: skip
     about = {"cohort": str(cohort), "photos": f"{len(cases)}, {split}"}
     about |= {"settings": "; ".join(changes)} if changes else {}
     about |= {"about these photos": note} if note else {}

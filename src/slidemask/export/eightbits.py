@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slidemask.export.quiet import quiet
-from slidemask.models.backends import converted
 from slidemask.models.bundle import Bundle
+from slidemask.models.converted import converted
 from slidemask.models.int8 import GRAPH
 
 FIRST = 10

@@ -1,35 +1,36 @@
 """Other ways to compute the same network on a processor.
 
 A backend takes the tiles that `Bundle.predict` takes and gives the probabilities that it gives.
-OpenVINO comes with slidemask; ONNX Runtime with the extra `[export]`. Converted networks are kept
-in the user's cache folder, so a bundle is converted once. "int8" is OpenVINO too, with the graph
+OpenVINO comes with slidemask; ONNX Runtime with the extra `[export]`. `models.converted` makes
+their files of a network. "int8" is OpenVINO too, with the graph
 in 8 bits that `slidemask quantise` put into the bundle.
 """
 
 import importlib.util
 import logging
 import os
-import shutil
-import uuid
-import warnings
 from collections.abc import Callable
 from dataclasses import replace
-from importlib.metadata import version
-from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, Literal
 
 import numpy as np
-import platformdirs
 import torch
 from numpy.typing import NDArray
 
-from slidemask.base.errors import BundleError, SettingsError
+from slidemask.base.errors import BundleError, SettingsError, SlidemaskError
 from slidemask.base.types import Probs
 from slidemask.models.agreement import keep, known
 from slidemask.models.bundle import Backend, Bundle
+from slidemask.models.converted import (
+    any_size,
+    cache_of,
+    converted,
+    converted_to_onnx,
+    multiple_of,
+    padded,
+)
 from slidemask.models.devices import Precision, number_type
-from slidemask.models.graph import Graph
 from slidemask.models.int8 import Int8, has_int8, multiplies_int8, read_int8
 
 Name = Literal["auto", "torch", "openvino", "onnxruntime", "int8"]
@@ -43,8 +44,8 @@ measured in Dice when they were made; here only slides of quite another kind are
 (tiles of another scanner's glands: 0.007 on average, 0.018 at most)."""
 _judged: dict[tuple[str, int, str, Precision], tuple[Backend, float]] = {}
 """Backends of this process, by network, tile, kind and numbers, and how far off they were."""
-_unusable: set[tuple[str, str]] = set()
-"""Bundles, by digest and place, whose graph in 8 bits is not theirs: said once a process."""
+_unusable: set[tuple[str, str, str]] = set()
+"""Bundles, by digest and place, and what cannot compute them: said once a process."""
 log = logging.getLogger(__name__)
 
 
@@ -55,6 +56,7 @@ class OpenVino:
 
     def __init__(self, bundle: Bundle) -> None:
         self._model = self._read(bundle)
+        self._multiple = multiple_of(self._model)
         self.streams = _cores()
         self._idle: dict[Precision, SimpleQueue[Any]] = {}
         self._prepared(_numbers(bundle, "auto"))
@@ -67,11 +69,13 @@ class OpenVino:
     def __call__(self, tiles: NDArray[np.uint8], precision: Precision) -> Probs:
         """Compute as `Bundle.predict` does; several threads may, `streams` of them at once."""
         idle = self._prepared(precision)
+        rows, columns = tiles.shape[1:3]
         request = idle.get()
         try:
-            return np.array(request.infer({0: tiles})[0])
+            found = np.array(request.infer({0: padded(tiles, self._multiple)})[0])
         finally:
             idle.put(request)
+        return found[..., :rows, :columns]
 
     def _prepared(self, precision: Precision) -> "SimpleQueue[Any]":
         if precision not in self._idle:
@@ -122,17 +126,19 @@ class OnnxRuntime:
     def __init__(self, bundle: Bundle) -> None:
         import onnxruntime
 
-        path = _kept(bundle, "onnxruntime", "model.onnx", _write_onnx)
+        path = converted_to_onnx(bundle)
         told = onnxruntime.SessionOptions()
         told.intra_op_num_threads = told.inter_op_num_threads = 1  # sessions are run side by side
+        self._multiple = bundle.segmenter.multiple if any_size(bundle) else 1
         self.streams = _cores()
         self._session = onnxruntime.InferenceSession(path, told, providers=["CPUExecutionProvider"])
 
     def __call__(self, tiles: NDArray[np.uint8], precision: Precision) -> Probs:
         """Compute as `Bundle.predict` does, but for `precision`: it has only single."""
         del precision
-        found = self._session.run(None, {self._session.get_inputs()[0].name: tiles})[0]
-        return np.asarray(found)
+        rows, columns = tiles.shape[1:3]
+        given = {self._session.get_inputs()[0].name: padded(tiles, self._multiple)}
+        return np.asarray(self._session.run(None, given)[0])[..., :rows, :columns]
 
 
 BACKENDS: dict[Kind, Callable[[Bundle], Backend]] = {
@@ -148,7 +154,7 @@ def with_backend(
     name: Name,
     probe: Callable[[], NDArray[np.uint8]],
     *,
-    tiles: int,
+    tiles: int | None,
     precision: Precision,
 ) -> Bundle:
     """Return the bundle with the backend `name`; "auto" takes the fastest that may and agrees.
@@ -165,8 +171,9 @@ def with_backend(
     probe : callable
         Reads (N, H, W, 3 or 6) uint8: some tiles of a slide, on which a backend must agree with
         PyTorch. A backend that has agreed is not asked again.
-    tiles : int
-        How many are to be computed; for few "auto" stays with PyTorch.
+    tiles : int or None
+        How many are to be computed; for few "auto" stays with PyTorch. None: for any number
+        it is worth converting the network, since it will be used again and again.
     precision : Precision
         In what numbers.
 
@@ -179,7 +186,8 @@ def with_backend(
         weights.
     """
     fit = bundle.device.type == "cpu" and not bundle.info.model.votes
-    if name == "torch" or (name == "auto" and (not fit or tiles < FEW_TILES)):
+    few = tiles is not None and tiles < FEW_TILES
+    if name == "torch" or (name == "auto" and (not fit or few)):
         return bundle.built()
     if not fit:
         why = "votes for tiles" if bundle.info.model.votes else f"runs on {bundle.device}"
@@ -207,20 +215,36 @@ def _fastest(
         log.info("openvino is not installed: PyTorch computes, which takes twice as long")
         return bundle
     kinds: tuple[Kind, ...] = ("openvino",)
-    whose = (bundle.digest, str(bundle.source))
-    if multiplies_int8() and whose not in _unusable and has_int8(bundle):
+    if multiplies_int8() and has_int8(bundle):
         kinds = ("int8", "openvino")
     for kind, instead in zip(kinds, (*kinds[1:], "PyTorch"), strict=True):
-        try:
-            backend, off, allowed = _judge(bundle, kind, probe, precision)
-        except BundleError as error:  # its graph in 8 bits is not of its weights
-            _unusable.add(whose)
-            log.warning("%s %s computes instead", error, instead)
+        if (bundle.digest, str(bundle.source), kind) in _unusable:
             continue
-        if off <= allowed:
+        backend, fault = _tried(bundle, kind, probe, precision)
+        if backend is not None:
             return replace(bundle, backend=backend)
-        log.warning("%s: %s computes instead", _told(kind, off), instead)
+        log.warning("%s %s computes instead", fault, instead)
     return bundle
+
+
+def _tried(
+    bundle: Bundle, kind: Kind, probe: Callable[[], NDArray[np.uint8]], precision: Precision
+) -> tuple[Backend | None, str]:
+    """Return a backend that agrees, or why there is none."""
+    try:
+        backend, off, allowed = _judge(bundle, kind, probe, precision)
+    except BundleError as error:  # its graph in 8 bits is not of its weights
+        fault = str(error)
+    except SlidemaskError:  # it is the slide that ails
+        raise
+    except Exception as error:  # whatever ails another library, PyTorch is there
+        log.debug("%s", kind, exc_info=True)
+        first = (str(error) or type(error).__name__).splitlines()[0]
+        fault = f"{kind} cannot take this network ({first})."
+    else:
+        return (backend, "") if off <= allowed else (None, f"{_told(kind, off)}:")
+    _unusable.add((bundle.digest, str(bundle.source), kind))
+    return None, fault
 
 
 def _judge(
@@ -244,9 +268,9 @@ def _judge(
 
 def _agreed(bundle: Bundle, numbers: Precision) -> float | None:
     """Return how far off OpenVINO was when another process found that it agrees."""
-    if bundle.source is None or not (_folder(bundle, "openvino") / "model.xml").exists():
+    if bundle.source is None or not (cache_of(bundle, "openvino") / "model.xml").exists():
         return None
-    return known(_folder(bundle, "openvino"), numbers)
+    return known(cache_of(bundle, "openvino"), numbers)
 
 
 def load(name: str, device: str, backend: Name = "auto") -> Bundle:
@@ -271,11 +295,6 @@ def load(name: str, device: str, backend: Name = "auto") -> Bundle:
 
 def _told(kind: str, off: float) -> str:
     return f"{kind} differs from PyTorch by {off:.4f} on tiles of this slide"
-
-
-def converted(bundle: Bundle) -> Path:
-    """Return the network as OpenVINO's .xml, for tiles of the bundle's side, converted once."""
-    return _kept(bundle, "openvino", "model.xml", _write_openvino)
 
 
 def difference(
@@ -303,65 +322,3 @@ def _cores() -> int:
     there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     told = os.environ.get("OMP_NUM_THREADS", "")
     return max(1, min(there or 1, int(told) if told.isdigit() else there or 1))
-
-
-def _kept(bundle: Bundle, kind: str, name: str, write: Callable[[Bundle, Path], None]) -> Path:
-    """Return the converted network's path, converting it first where it is not in the cache."""
-    folder = _folder(bundle, kind)
-    if not (folder / name).exists():
-        log.info("converting %s for %s, once", bundle.info.name, kind)
-        beside = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}")
-        beside.mkdir(parents=True)
-        try:
-            write(bundle, beside / name)
-            if not (folder / name).exists():
-                shutil.rmtree(folder, ignore_errors=True)
-                beside.rename(folder)
-        finally:
-            shutil.rmtree(beside, ignore_errors=True)
-    return folder / name
-
-
-def _folder(bundle: Bundle, kind: str) -> Path:
-    """Return where a converted network is kept."""
-    packages = {"openvino": "openvino", "onnxruntime": "onnx"}
-    side = bundle.info.tiling.tile_px
-    stem = f"{bundle.digest}-{side}px-torch{version('torch')}-{kind}{version(packages[kind])}"
-    return platformdirs.user_cache_path("slidemask", appauthor=False) / "networks" / stem
-
-
-def _write_openvino(bundle: Bundle, path: Path) -> None:
-    import openvino
-    from openvino.frontend import FrontEndManager
-    from openvino.frontend.pytorch.fx_decoder import TorchFXPythonDecoder
-
-    exported, silenced = _exported(bundle), logging.root.manager.disable
-    logging.disable(logging.WARNING)  # of operations that it need not take apart
-    try:  # not openvino.convert_model, which reports its use over the network
-        decoder = TorchFXPythonDecoder.from_exported_program(exported)
-    finally:
-        logging.disable(silenced)
-    front = FrontEndManager().load_by_framework("pytorch")
-    model = front.convert(front.load(decoder))
-    openvino.save_model(model, path, compress_to_fp16=False)
-
-
-def _write_onnx(bundle: Bundle, path: Path) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of other packages
-        torch.onnx.export(
-            _exported(bundle), (), path, dynamo=True, external_data=False, verbose=False
-        )
-
-
-def _exported(bundle: Bundle) -> torch.export.ExportedProgram:
-    """Return the network as a graph of tiles of one size, of any number."""
-    side = bundle.info.tiling.tile_px
-    tiles = torch.zeros((2, side, side, bundle.segmenter.channels), dtype=torch.uint8)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return torch.export.export(
-            Graph(bundle.segmenter),
-            (tiles,),
-            dynamic_shapes=({0: torch.export.Dim("tiles", min=1, max=1024)},),
-        )

@@ -17,6 +17,7 @@ from slidemask.base.types import Rgb
 from slidemask.data.phantom.settings import PhantomSettings
 from slidemask.data.phantom.slide import PhantomSlide
 from slidemask.data.photo.restain import STAINS, restain
+from slidemask.data.photo.smears import draw_smear
 from slidemask.data.photo.views import files_in
 from slidemask.geometry.box import Box
 from slidemask.io.array import ArraySlide
@@ -100,7 +101,7 @@ def find_sources(
         Regular expression on the file name; its first group is the patient. Without it, or where
         it does not match, every file is a patient of its own.
     phantoms : int
-        Phantoms added, besides the files.
+        Phantoms added, besides the files; every third is a blood smear.
 
     Raises
     ------
@@ -109,10 +110,7 @@ def find_sources(
     """
     pattern = _compiled(patient_pattern)
     found = [_source(path, pattern) for path in picture_files(paths)]
-    found += [
-        Source(None, f"phantom-{number}", f"phantom-{number}", phantom=number)
-        for number in range(phantoms)
-    ]
+    found += [_phantom(number) for number in range(phantoms)]
     if not found:
         raise SettingsError("No slide picture was found and no phantoms were asked for.")
     return tuple(found)
@@ -146,11 +144,11 @@ def draw_picture(
 ) -> Picture:
     """Cut a random part, turned and perhaps restained, of `shape` (height, width) pixels.
 
-    Where there are files too, phantoms get 15 %.
+    Where there are files too, phantoms get 20 %.
     """
     files = [source for source in group if source.path is not None]
     drawn = [source for source in group if source.path is None]
-    kind = files if files and (not drawn or rng.uniform() < 0.85) else drawn
+    kind = files if files and (not drawn or rng.uniform() < 0.8) else drawn
     weights = np.cumsum([source.weight for source in kind])
     source = kind[int(np.searchsorted(weights, rng.uniform(0, weights[-1])))]
     turned = bool(rng.integers(2))
@@ -176,7 +174,9 @@ def opened(path: Path) -> Slide:
 
 @lru_cache(maxsize=64)
 def painted(number: int) -> Slide:
-    """Paint a phantom of 1 mm², once."""
+    """Paint a phantom of 1 mm², or a smear, once."""
+    if _is_smear(number):
+        return ArraySlide(f"smear-{number}", draw_smear(np.random.default_rng(number)))
     share = 1.0 if number % 3 else 0.6
     size = PhantomSettings(width_px=1024, height_px=1024, mpp=1.0, tissue_share=share, pens=0)
     phantom = PhantomSlide(size, number, number)
@@ -204,6 +204,18 @@ def _cut(source: Source, shape: tuple[int, int], rng: np.random.Generator) -> Rg
     if best.shape[:2] != shape:
         best = np.asarray(cv2.resize(best, (width, height)), np.uint8)
     return best
+
+
+def _phantom(number: int) -> Source:
+    if _is_smear(number):
+        return Source(
+            None, f"smear-{number}", f"smear-{number}", "Giemsa (synthetic)", phantom=number
+        )
+    return Source(None, f"phantom-{number}", f"phantom-{number}", phantom=number)
+
+
+def _is_smear(number: int) -> bool:
+    return number % 3 == 2
 
 
 def _source(path: Path, pattern: re.Pattern[str] | None) -> Source:

@@ -17,11 +17,12 @@ from slidemask.base.errors import OutputError, SlideError
 from slidemask.base.files import output_folder, write_json, written_whole
 from slidemask.base.record import versions
 from slidemask.base.types import Rgb
+from slidemask.models.backends import Name
 from slidemask.models.bundle import Bundle
 from slidemask.post.overlay import HIT
 from slidemask.post.rectify import rectify
 from slidemask.recipes.photo.crops import changed_settings
-from slidemask.recipes.photo.find import look
+from slidemask.recipes.photo.find import equipped, look
 from slidemask.recipes.photo.tracking import Track, Tracker, Tracking
 
 RESULT: Final = "camera.json"
@@ -48,6 +49,8 @@ class CameraOptions:
         "photo.key=value" on the bundle's photo settings.
     overwrite : bool
         Replace an earlier result in the folder.
+    backend : str
+        What computes the network (`models.backends`).
     tracking : Tracking
     """
 
@@ -57,6 +60,7 @@ class CameraOptions:
     preview: Path | None = None
     changes: tuple[str, ...] = ()
     overwrite: bool = False
+    backend: Name = "torch"
     tracking: Tracking = field(default_factory=Tracking)
 
 
@@ -156,6 +160,7 @@ def watch(
                 frames = number + 1
                 if number % options.every:
                     continue
+                bundle = equipped(bundle, frame, settings, options.backend)
                 began = time.perf_counter()
                 found = look(frame, bundle, settings)
                 searched = time.perf_counter()
@@ -178,6 +183,7 @@ def watch(
         "frames_searched": len(times.find),
         "ms": times.told(),
         "device": str(bundle.device),
+        "backend": bundle.backend.name if bundle.backend else "torch",
         "slides": [vars(one) for one in kept],
         "versions": versions(),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -23,11 +23,12 @@ from slidemask.base.types import Rgb
 from slidemask.geometry.annotations import Annotations
 from slidemask.io.geojson import write_geojson
 from slidemask.io.photograph import read_photo
+from slidemask.models.backends import Name
 from slidemask.models.bundle import Bundle
 from slidemask.post.cut import cut_sides
 from slidemask.post.outlines import Outline, Outlines
 from slidemask.post.rectify import rectify
-from slidemask.recipes.photo.find import SLIDE, Found, look, photo_settings
+from slidemask.recipes.photo.find import SLIDE, Found, equipped, look, photo_settings
 from slidemask.recipes.recipe import apply_change, checked
 from slidemask.recipes.segment import Outcome, result_folders
 
@@ -50,11 +51,14 @@ class CropOptions:
         Write `slide-1.png`, … beside the outlines.
     overwrite : bool
         Replace results of other settings.
+    backend : str
+        What computes the network (`models.backends`).
     """
 
     changes: tuple[str, ...] = ()
     straighten: bool = True
     overwrite: bool = False
+    backend: Name = "torch"
 
 
 @dataclass(frozen=True)
@@ -173,7 +177,8 @@ def _cut(job: _Job) -> str:
     began = time.perf_counter()
     photo = read_photo(job.path)
     read = time.perf_counter()
-    found = look(photo, job.bundle, job.settings)
+    bundle = equipped(job.bundle, photo, job.settings, job.options.backend)
+    found = look(photo, bundle, job.settings)
     searched = time.perf_counter()
     folder = output_folder(job.folder)
     files = {"overlay": "overlay.png", "polygons": "outlines.geojson"}
@@ -209,6 +214,7 @@ def _cut(job: _Job) -> str:
         "files": files,
         "seconds": {name: round(value, 3) for name, value in seconds.items()},
         "device": str(job.bundle.device),
+        "backend": bundle.backend.name if bundle.backend else "torch",
         "versions": versions(),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
     }

@@ -1,5 +1,6 @@
 """Photo in, outlines of its slides out, at the photo's full resolution."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import cv2
@@ -11,6 +12,7 @@ from shapely.geometry import Polygon, box
 
 from slidemask.base.errors import BundleError
 from slidemask.base.types import Mask, Probs, Rgb
+from slidemask.models.backends import Name, with_backend
 from slidemask.models.bundle import Bundle
 from slidemask.post.edges import refine
 from slidemask.post.outlines import Kind, Outline, Outlines, boxes, separate
@@ -70,6 +72,20 @@ def find_outlines(photo: Rgb, bundle: Bundle) -> tuple[Outline, ...]:
     return look(photo, bundle, photo_settings(bundle)).outlines
 
 
+def equipped(bundle: Bundle, photo: Rgb, settings: Outlines, backend: Name) -> Bundle:
+    """Return the bundle with the backend that is asked for, tried on a photo the first time.
+
+    Raises
+    ------
+    SettingsError
+        If the backend is not installed, or not for such a network or device.
+    """
+    return with_backend(
+        bundle, backend, lambda: seen_by_network(photo, settings)[None], tiles=None,
+        precision="auto",
+    )  # fmt: skip
+
+
 def photo_settings(bundle: Bundle) -> Outlines:
     """Return how a bundle finds slides.
 
@@ -107,8 +123,9 @@ def _closer(found: Found, photo: Rgb, bundle: Bundle, settings: Outlines) -> Fou
     kept, refused = list[Outline](), list[Refusal]()
     finds = [(outline, "") for outline in found.outlines]
     finds += [(refusal.outline, refusal.reason) for refusal in found.refused]
-    for outline, reason in finds:
-        nearer = _seen_nearer(outline, photo, bundle, settings)
+    with ThreadPoolExecutor(max(1, bundle.streams)) as pool:
+        every = list(pool.map(lambda find: _seen_nearer(find[0], photo, bundle, settings), finds))
+    for (outline, reason), nearer in zip(finds, every, strict=True):
         if len(nearer) > (0 if reason else 1):
             kept += nearer
         elif reason:

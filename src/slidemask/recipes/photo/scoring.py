@@ -10,7 +10,7 @@ from slidemask.base.errors import SettingsError, SlidemaskError
 from slidemask.base.files import output_folder
 from slidemask.base.progress import track
 from slidemask.evaluate.outlines import PhotoScore, score_photo
-from slidemask.models.bundle import Bundle
+from slidemask.models.backends import Name, load
 from slidemask.recipes.photo.cases import PhotoCase
 from slidemask.recipes.photo.crops import changed_settings
 from slidemask.recipes.photo.store import FoundIn, Store, digest_of
@@ -35,6 +35,8 @@ class PhotoJob:
         "photo.key=value" on the bundle's photo settings.
     overwrite : bool
         Search all photos anew.
+    backend : str
+        What computes the network (`models.backends`).
     """
 
     label: str
@@ -43,6 +45,7 @@ class PhotoJob:
     device: str = "auto"
     changes: tuple[str, ...] = ()
     overwrite: bool = False
+    backend: Name = "torch"
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +93,13 @@ class PhotoStudy:
 
 
 def jobs_of(
-    models: Sequence[str], out: Path, *, device: str, changes: Sequence[str], overwrite: bool
+    models: Sequence[str],
+    out: Path,
+    *,
+    device: str,
+    changes: Sequence[str],
+    overwrite: bool,
+    backend: Name = "torch",
 ) -> list[PhotoJob]:
     """Return a job for each model, labelled by the last part of its path where that will do.
 
@@ -117,7 +126,7 @@ def jobs_of(
     ]
     folders = [out / label.strip("/").replace("/", "-") for label in labels]
     return [
-        PhotoJob(label, model, folder, device, tuple(changes), overwrite)
+        PhotoJob(label, model, folder, device, tuple(changes), overwrite, backend)
         for label, model, folder in zip(labels, models, folders, strict=True)
     ]
 
@@ -165,7 +174,7 @@ def score_model(job: PhotoJob, cases: Sequence[PhotoCase]) -> tuple[PhotoRow, di
     SlidemaskError
         If no photo could be read.
     """
-    bundle = Bundle.load(job.model, job.device)
+    bundle = load(job.model, job.device, job.backend)
     settings = changed_settings(bundle, job.changes)
     store = Store(
         output_folder(job.folder) / FOUND, digest_of(bundle, settings), overwrite=job.overwrite
@@ -175,7 +184,9 @@ def score_model(job: PhotoJob, cases: Sequence[PhotoCase]) -> tuple[PhotoRow, di
     try:
         for case in track(cases, job.label, len(cases), "photos"):
             try:
-                found.append(store.get(case.photo) or store.put(case.photo, bundle, settings))
+                found.append(
+                    store.get(case.photo) or store.put(case.photo, bundle, settings, job.backend)
+                )
                 read.append(case)
             except (SlidemaskError, OSError) as error:
                 faults[case.photo.name] = str(error)

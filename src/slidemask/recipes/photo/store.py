@@ -16,9 +16,10 @@ from slidemask.base.files import write_json
 from slidemask.base.settings import digest
 from slidemask.evaluate.outlines import Shape
 from slidemask.io.photograph import read_photo
+from slidemask.models.backends import Name
 from slidemask.models.bundle import Bundle
 from slidemask.post.outlines import Outline, Outlines
-from slidemask.recipes.photo.find import look
+from slidemask.recipes.photo.find import equipped, look
 
 SAVE_S: Final = 20.0
 """Seconds between two savings of what was found so far."""
@@ -50,9 +51,10 @@ def digest_of(bundle: Bundle, settings: Outlines) -> str:
     return digest({"bundle": bundle.digest, "photo": settings.model_dump(mode="json")})
 
 
-def search(photo: Path, bundle: Bundle, settings: Outlines) -> FoundIn:
+def search(photo: Path, bundle: Bundle, settings: Outlines, backend: Name = "torch") -> FoundIn:
     """Find the slides of one photo."""
     pixels = read_photo(photo)
+    bundle = equipped(bundle, pixels, settings, backend)
     began = time.perf_counter()
     found = look(pixels, bundle, settings)
     seconds = time.perf_counter() - began
@@ -95,9 +97,11 @@ class Store:
         kept = self._photos.get(_name(photo))
         return _parsed(kept) if kept and photo.exists() and kept["file"] == _stamp(photo) else None
 
-    def put(self, photo: Path, bundle: Bundle, settings: Outlines) -> FoundIn:
+    def put(
+        self, photo: Path, bundle: Bundle, settings: Outlines, backend: Name = "torch"
+    ) -> FoundIn:
         """Search a photo and keep what was found."""
-        found = search(photo, bundle, settings)
+        found = search(photo, bundle, settings, backend)
         self._photos[_name(photo)] = _plain(found) | {"file": _stamp(photo)}
         if time.monotonic() - self._saved > SAVE_S:
             self.save()

@@ -1,0 +1,123 @@
+"""A bundle's network as a file of another library, kept in the user's cache folder.
+
+A bundle is converted once; the cache names the versions that did it.
+"""
+
+import logging
+import shutil
+import uuid
+import warnings
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import platformdirs
+import torch
+from numpy.typing import NDArray
+
+from slidemask.models.bundle import Bundle
+from slidemask.models.graph import Graph
+
+_MULTIPLE = ("slidemask", "multiple")
+"""Where a graph for pictures of any size says of what their sides must be multiples."""
+log = logging.getLogger(__name__)
+
+
+def converted(bundle: Bundle) -> Path:
+    """Return the network as OpenVINO's .xml, converted once.
+
+    It is for tiles of the bundle's side; of a bundle for photos, for pictures of any size.
+    """
+    return _kept(bundle, "openvino", "model.xml", _write_openvino)
+
+
+def converted_to_onnx(bundle: Bundle) -> Path:
+    """Return the network as .onnx, of such tiles or pictures, converted once."""
+    return _kept(bundle, "onnxruntime", "model.onnx", _write_onnx)
+
+
+def _kept(bundle: Bundle, kind: str, name: str, write: Callable[[Bundle, Path], None]) -> Path:
+    """Return the converted network's path, converting it first where it is not in the cache."""
+    folder = cache_of(bundle, kind)
+    if not (folder / name).exists():
+        log.info("converting %s for %s, once", bundle.info.name, kind)
+        beside = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}")
+        beside.mkdir(parents=True)
+        try:
+            write(bundle, beside / name)
+            if not (folder / name).exists():
+                shutil.rmtree(folder, ignore_errors=True)
+                beside.rename(folder)
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
+    return folder / name
+
+
+def cache_of(bundle: Bundle, kind: str) -> Path:
+    """Return where a converted network is kept."""
+    packages = {"openvino": "openvino", "onnxruntime": "onnx"}
+    side = "any" if any_size(bundle) else bundle.info.tiling.tile_px
+    stem = f"{bundle.digest}-{side}px-torch{version('torch')}-{kind}{version(packages[kind])}"
+    return platformdirs.user_cache_path("slidemask", appauthor=False) / "networks" / stem
+
+
+def _write_openvino(bundle: Bundle, path: Path) -> None:
+    import openvino
+    from openvino.frontend import FrontEndManager
+    from openvino.frontend.pytorch.fx_decoder import TorchFXPythonDecoder
+
+    exported, silenced = _exported(bundle), logging.root.manager.disable
+    logging.disable(logging.WARNING)  # of operations that it need not take apart
+    try:  # not openvino.convert_model, which reports its use over the network
+        decoder = TorchFXPythonDecoder.from_exported_program(exported)
+    finally:
+        logging.disable(silenced)
+    front = FrontEndManager().load_by_framework("pytorch")
+    model = front.convert(front.load(decoder))
+    if any_size(bundle):  # the frontend cannot work out a padding that depends on the size
+        model.set_rt_info(bundle.segmenter.multiple, [*_MULTIPLE])
+    openvino.save_model(model, path, compress_to_fp16=False)
+
+
+def multiple_of(model: Any) -> int:  # noqa: ANN401 - OpenVINO may be missing
+    """Return of what a picture's sides must be multiples before a graph sees it."""
+    return (
+        int(model.get_rt_info([*_MULTIPLE]).astype(int)) if model.has_rt_info([*_MULTIPLE]) else 1
+    )
+
+
+def padded(tiles: NDArray[np.uint8], multiple: int) -> NDArray[np.uint8]:
+    """Pad as `Segmenter` does, by repeating the last row and column."""
+    below, right = -tiles.shape[1] % multiple, -tiles.shape[2] % multiple
+    if not (below or right):
+        return tiles
+    return np.pad(tiles, ((0, 0), (0, below), (0, right), (0, 0)), mode="edge")
+
+
+def _write_onnx(bundle: Bundle, path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of other packages
+        torch.onnx.export(
+            _exported(bundle), (), path, dynamo=True, external_data=False, verbose=False
+        )
+
+
+def any_size(bundle: Bundle) -> bool:
+    """Whether the network sees whole photos, each of its own size, rather than tiles."""
+    return "photo" in bundle.info.use
+
+
+def _exported(bundle: Bundle) -> torch.export.ExportedProgram:
+    """Return the network as a graph of any number of tiles of one size, or of photos of any."""
+    side = bundle.info.tiling.tile_px
+    varying: dict[int, Any] = {0: torch.export.Dim("tiles", min=1, max=1024)}
+    if any_size(bundle):
+        multiple = bundle.segmenter.multiple
+        side = 4 * multiple
+        varying |= {axis: multiple * torch.export.Dim(f"side{axis}", max=256) for axis in (1, 2)}
+    tiles = torch.zeros((2, side, side, bundle.segmenter.channels), dtype=torch.uint8)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return torch.export.export(Graph(bundle.segmenter), (tiles,), dynamic_shapes=(varying,))
