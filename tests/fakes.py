@@ -38,6 +38,9 @@ class Darkness:
     streams: int = 0
     coarse: None = None
 
+    def built(self) -> "Darkness":
+        return self
+
     def predict(self, tiles: NDArray[np.uint8], precision: str = "auto") -> Probs:  # noqa: ARG002 - as Bundle has it
         self.seen += len(tiles)
         gland = np.float32(1) - tiles[..., 0].astype(np.float32) / np.float32(255)

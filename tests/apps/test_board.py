@@ -67,6 +67,22 @@ def test_a_long_cohort_shows_what_is_under_way(tmp_path: Path) -> None:
     assert lines[4].split()[0] == "150.svs"
 
 
+def test_each_device_s_slide_has_its_own_share(tmp_path: Path) -> None:
+    board = Board(SLIDES)
+    for number, device in ((0, "cuda:0"), (7, "cuda:1"), (1, "cuda:2")):
+        board.tell(Outcome(SLIDES[number], tmp_path / f"r{number}", "predicting", f"on {device}"))
+    board.progress("r0", 1, 10)
+    board.progress("r7", 7, 10)
+    board.progress("r1", 2, 10)
+    board.tell(Outcome(SLIDES[1], tmp_path / "r1", "writing", "on cuda:2"))
+    board.progress("r0", 4, 10)
+    lines = [line.split() for line in shown(board, rows=3) if ".svs" in line]
+    assert [" ".join(line[:5]) for line in lines] == [
+        "a.svs predicting on cuda:0 40", "b.svs writing on cuda:2 0",
+        "h.svs predicting on cuda:1 70",
+    ]  # fmt: skip
+
+
 def test_without_a_terminal_there_is_no_table() -> None:
     with board_for(SLIDES) as board:
         assert board is None

@@ -14,7 +14,7 @@ from slidemask.infer import equip as module
 from slidemask.infer.blend import Blend
 from slidemask.infer.equip import equip
 from slidemask.infer.job import Job
-from slidemask.infer.predict import part_store, parts_there, predict
+from slidemask.infer.predict import predict
 from slidemask.io.array import ArraySlide
 from slidemask.tiles.grid import TileGrid
 from slidemask.tiles.select import TileSet
@@ -92,16 +92,3 @@ def test_what_is_gone_is_told(tmp_path: Path, asked: list[str]) -> None:
     with pytest.raises(OutputError, match=r"--backend int8, which cannot.*none\. Or pass --over"):
         equip(job_of(), "auto", [tmp_path])
     assert asked == ["int8"]
-
-
-def test_parts_of_another_backend_are_computed_again(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    job = job_of()
-    other = replace(job, bundle=Computed(backend=Named("onnxruntime")))  # type: ignore[arg-type]
-    ranges = [range(2), range(2, 3), range(3, 4)]
-    for rows, whose in zip(ranges, (job, other, job), strict=True):
-        part_store(whose, tmp_path / str(rows.start), rows)
-    places = [(rows, tmp_path / str(rows.start)) for rows in ranges]
-    assert len(parts_there(job, places)) == 1
-    assert "rows from 2 on are computed again" in caplog.text

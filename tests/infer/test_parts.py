@@ -1,6 +1,8 @@
 """A slide predicted in parts is bit by bit the slide predicted whole."""
 
 import itertools
+import shutil
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fakes import Darkness
+from slidemask.base.lock import locked
 from slidemask.base.stages import Stages
 from slidemask.infer.blend import Blend
 from slidemask.infer.job import Job
-from slidemask.infer.predict import adopt_parts, predict, predict_part
+from slidemask.infer.predict import adopt_parts, part_lock, predict, predict_part, take_parts
 from slidemask.infer.prediction import Prediction
 from slidemask.io.array import ArraySlide
 from slidemask.tiles.grid import TileGrid
@@ -89,3 +92,69 @@ def test_a_part_goes_on_where_it_was_killed(tmp_path: Path) -> None:
         np.concatenate([band for _, band in store.bands()], axis=1) for store in (part, alone)
     )
     np.testing.assert_array_equal(found, expected)
+
+
+@dataclass
+class Named:
+    """A backend, as far as a job's identity goes."""
+
+    name: str
+
+
+def cut_in(folder: Path, cuts: list[int]) -> list[tuple[range, Path]]:
+    return [
+        (range(first, last), folder / f"{first}-{last}") for first, last in itertools.pairwise(cuts)
+    ]
+
+
+@pytest.mark.parametrize("fault", ["missing", "torn", "of another backend"])
+def test_every_finished_part_is_taken_up_whatever_became_of_one_in_the_middle(
+    tmp_path: Path, fault: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Tiles are counted: only those that the middle part sees are computed again."""
+    job = job_of(400, 60, 32, 20)
+    count = job.tiles.grid.shape[0]
+    places = cut_in(tmp_path / "parts", [0, 5, 10, 15, count])
+    for rows, folder in places:
+        other = replace(job, bundle=Placed(backend=Named("another")))  # type: ignore[arg-type]
+        ours = fault != "of another backend" or rows.start != 5
+        predict_part(job if ours else other, folder, Stages(), rows=rows)
+    middle = places[1][1]
+    if fault == "missing":
+        shutil.rmtree(middle)
+    elif fault == "torn":
+        lines = (middle / "journal.jsonl").read_text().splitlines(keepends=True)
+        (middle / "journal.jsonl").write_text("".join(lines[:3]))
+    job.bundle.seen = 0  # type: ignore[attr-defined]
+    take_parts(job, tmp_path / "joined", places, Stages())
+    joined = predict(job, tmp_path / "joined", Stages())
+    first = {"torn": 7}.get(fault, 4)  # a tile reaches into the row below
+    assert job.bundle.seen == job.tiles.kept[first:10].sum()  # type: ignore[attr-defined]
+    assert ("rows 5 to 9 are computed again" in caplog.text) == (fault == "of another backend")
+    np.testing.assert_array_equal(whole(joined), whole(predict(job, tmp_path / "alone", Stages())))
+
+
+def test_what_comes_behind_the_last_band_is_left_to_the_whole_slide(tmp_path: Path) -> None:
+    job = job_of(400, 60, 32, 20)
+    places = cut_in(tmp_path / "parts", [0, 5, 10, job.tiles.grid.shape[0]])
+    predict_part(job, places[0][1], Stages(), rows=places[0][0])
+    job.bundle.seen = 0  # type: ignore[attr-defined]
+    take_parts(job, tmp_path / "joined", places, Stages())
+    assert job.bundle.seen == 0  # type: ignore[attr-defined]
+    predict(job, tmp_path / "joined", Stages())
+    assert job.bundle.seen == job.tiles.kept[4:].sum()  # type: ignore[attr-defined]
+
+
+def test_a_part_that_somebody_is_at_is_left_alone(tmp_path: Path) -> None:
+    job = job_of(200, 60, 32, 20)
+    places = cut_in(tmp_path / "parts", [0, 3, 6, job.tiles.grid.shape[0]])
+    for rows, folder in places:
+        predict_part(job, folder, Stages(), rows=rows)
+    with locked(part_lock(places[1][1])):
+        shutil.rmtree(places[1][1])
+        take_parts(job, tmp_path / "joined", places, Stages())
+        assert not places[1][1].exists()
+    job.bundle.seen = 0  # type: ignore[attr-defined]
+    joined = predict(job, tmp_path / "joined", Stages())
+    assert job.bundle.seen == job.tiles.kept[2:].sum()  # type: ignore[attr-defined]
+    np.testing.assert_array_equal(whole(joined), whole(predict(job, tmp_path / "alone", Stages())))

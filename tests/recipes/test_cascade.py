@@ -1,9 +1,12 @@
 """A cascade is trained by one call, keeps the recall asked for, and travels as one bundle."""
 
+import json
 import math
 import shutil
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,20 +17,28 @@ from slidemask.base.errors import SettingsError
 from slidemask.data.case import Case
 from slidemask.data.truth import open_truth
 from slidemask.geometry.box import Box
-from slidemask.infer.cascade import CascadeSpec, level_of
+from slidemask.infer import equip
+from slidemask.infer.blend import Blend
+from slidemask.infer.cascade import CascadeSpec, is_found, level_of, predict_coarse
+from slidemask.infer.job import Job
 from slidemask.io.open import open_slide
+from slidemask.models.backends import LIMITS, load, with_backend
+from slidemask.models.backends import Name as Backend
 from slidemask.models.build import ModelSpec
 from slidemask.models.bundle import Bundle, zip_bundle
+from slidemask.models.int8 import fingerprint, has_int8
 from slidemask.recipes.cascade import Settled, Survey, coarse_recipe, settle_cascade
 from slidemask.recipes.recipe import Recipe, load_recipe, write_recipe
 from slidemask.recipes.results import read_summary
-from slidemask.recipes.study.cascade import CascadeJob, study_cascade
+from slidemask.recipes.segment import Options, segment
+from slidemask.recipes.study.cascade import MASK, CascadeJob, agreement, study_cascade
 from slidemask.recipes.study.cascade import trained as given
 from slidemask.recipes.study.cascadewriting import in_words, write_cascade
 from slidemask.recipes.study.row import Means
 from slidemask.recipes.training import Trained, train
 from slidemask.tiles.filters import Filters
-from slidemask.tiles.grid import Tiling
+from slidemask.tiles.grid import Tiling, lay_grid
+from slidemask.tiles.select import TileSet
 from slidemask.train.schedule import Schedule, Selection
 
 SPEC = CascadeSpec(factor=2, recall=0.9, tile_px=32, epochs=3, model=ModelSpec(width=4, depth=1))
@@ -155,6 +166,80 @@ def test_it_travels_as_one(trained: Trained, tmp_path: Path) -> None:
     assert there.coarse.digest == here.coarse.digest
     assert there.info.name == "discs"
     assert there.coarse.info.name == "discs, coarse"
+
+
+def coarse_bands(trained: Trained, case: Case, to: Path, backend: Backend) -> np.ndarray:
+    bundle = Bundle.load(trained.run, "cpu")
+    with open_slide(case.slide, mpp=case.mpp) as slide:
+        grid = lay_grid(slide, bundle.info.tiling)
+        job = Job(slide, TileSet(grid, np.ones(grid.shape, bool)), bundle, Blend())
+        found = predict_coarse(job, to, backend=backend)
+        assert is_found(job, to)
+        return np.concatenate([band for _, band in found.bands()], axis=1).astype(int)
+
+
+def test_the_coarse_network_is_computed_by_the_backend_that_is_asked_for(
+    trained: Trained, cases: list[Case], tmp_path: Path
+) -> None:
+    backends: tuple[Backend, ...] = ("torch", "openvino", "onnxruntime")
+    found = [coarse_bands(trained, cases[0], tmp_path / name, name) for name in backends]
+    for name in backends:
+        assert json.loads((tmp_path / name / "job.json").read_text())["backend"] == name
+    assert found[0].std() > 10
+    for other in found[1:]:
+        assert np.abs(other - found[0]).mean() <= 255 * LIMITS["bf16"]
+    again = coarse_bands(trained, cases[0], tmp_path / "onnxruntime", "openvino")
+    np.testing.assert_array_equal(again, found[2])  # as it was begun
+
+
+def test_a_graph_in_8_bits_of_the_fine_network_is_not_taken_for_the_coarse_one(
+    trained: Trained, cases: list[Case], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where both networks are of one kind and size: then only the weights' place tells."""
+    model = tmp_path / "model"
+    shutil.copytree(trained.run / "bundle", model)
+    (model / "int8").mkdir()
+    (model / "int8" / "int8.json").write_text("{}")
+    bundle = Bundle.load(model, "cpu")
+    assert bundle.coarse is not None
+    assert has_int8(bundle)
+    assert not has_int8(bundle.coarse)
+    alike = replace(bundle.coarse, info=bundle.info)
+    assert fingerprint(alike) != fingerprint(bundle)
+    expected = coarse_bands(trained, cases[0], tmp_path / "auto", "auto")
+    told: list[str] = []
+    monkeypatch.setattr(equip, "with_backend", spied(told))
+    np.testing.assert_array_equal(
+        coarse_bands(trained, cases[0], tmp_path / "int8", "int8"), expected
+    )
+    assert told[0] == "auto"
+
+
+def spied(told: list[str]) -> Callable[..., Bundle]:
+    """Return `with_backend` that notes which one was asked for."""
+
+    def noted(bundle: Bundle, name: Backend, *rest: Any, **named: Any) -> Bundle:
+        told.append(name)
+        return with_backend(bundle, name, *rest, **named)
+
+    return noted
+
+
+def test_masks_are_the_same_whatever_computes(
+    trained: Trained, cases: list[Case], tmp_path: Path
+) -> None:
+    """`segment` asks both networks of the backend; which tiles are left decides the mask."""
+    looked_at: dict[str, list[int]] = {}
+    for backend in ("torch", "openvino"):
+        bundle = load(str(trained.run), "cpu", backend)
+        out = tmp_path / backend
+        outcomes = list(segment(cases[6:], bundle, out, Options(backend=backend)))
+        assert [one.state for one in outcomes] == ["done"] * 2
+        looked_at[backend] = [read_summary(o.folder)["tiles"]["looked_at"] for o in outcomes]
+    assert looked_at["torch"] == looked_at["openvino"]
+    for case in cases[6:]:
+        total = agreement(*(tmp_path / b / case.slide.stem / MASK for b in looked_at))
+        assert total.dice[1] > 0.98
 
 
 def test_a_study_says_what_is_saved_and_what_it_costs(trained: Trained, cases: list[Case]) -> None:

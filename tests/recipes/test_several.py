@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 
 from journey import discs, save_dark_bundle, write_png
+from slidemask.apps.board import Board
 from slidemask.base.errors import BundleError, SlidemaskError
 from slidemask.base.progress import heard_by
 from slidemask.data.case import Case
 from slidemask.io.maskfile import open_mask
 from slidemask.models.bundle import Bundle
 from slidemask.recipes import several
-from slidemask.recipes.asked import Options, Outcome
+from slidemask.recipes.asked import Options, Outcome, Watch
 from slidemask.recipes.segment import segment
 from slidemask.recipes.several import _Dealer, _Line, _Work, segment_on
 
@@ -44,7 +45,11 @@ class Thread(threading.Thread):
 
 
 def dealt(
-    slides: int, devices: int, serve: Serve, monkeypatch: pytest.MonkeyPatch
+    slides: int,
+    devices: int,
+    serve: Serve,
+    monkeypatch: pytest.MonkeyPatch,
+    watch: Watch = lambda _: None,
 ) -> list[Outcome]:
     """Let threads that run `serve` stand for processes."""
     work = _Work(
@@ -52,7 +57,12 @@ def dealt(
         tuple(Path(f"{n}") for n in range(slides)), (), Options(), 0, 30,
     )  # fmt: skip
     told: list[Outcome] = []
-    dealer = _Dealer(work, told.append)
+
+    def hear(outcome: Outcome) -> None:
+        told.append(outcome)
+        watch(outcome)
+
+    dealer = _Dealer(work, hear)
 
     def start(_: object, device: str) -> None:
         ours, theirs = Pipe()
@@ -169,15 +179,57 @@ def test_progress_is_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
     def serve(work: _Work, _device: str, connection: Connection) -> int:
         line = _Line(connection)
         for number in numbers(line):
+            line.say("outcome", (number, outcome(work, number, "predicting")))
             for done in (5, 10):
-                line.say("progress", (f"slide {number}", done, 10))
+                line.say("progress", ("a stem that two slides may share", done, 10))
             line.say("outcome", (number, outcome(work, number, "done")))
         return 0
 
     with heard_by(lambda *told: heard.append(told)):
         dealt(2, 1, serve, monkeypatch)
-    assert heard == [("slide 0", 5, 10), ("slide 0", 10, 10), ("slide 1", 5, 10),
-                     ("slide 1", 10, 10)]  # fmt: skip
+    assert heard == [("0", 5, 10), ("0", 10, 10), ("1", 5, 10), ("1", 10, 10)]
+    heard.clear()
+    with heard_by(lambda *told: heard.append(told)):
+        dealt(6, 2, serve, monkeypatch)
+    assert sorted(heard) == [(str(n), done, 10) for n in range(6) for done in (5, 10)]
+
+
+def test_the_table_shows_every_device_s_slide(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both are under way when both tell how far they are, the one begun first as the last."""
+    both, first_said = threading.Barrier(2), threading.Event()
+    shown: list[str] = []
+
+    def serve(work: _Work, _device: str, connection: Connection) -> int:
+        line = _Line(connection)
+        number = line.next(ahead=False)
+        assert number is not None
+        line.say("outcome", (number, outcome(work, number, "predicting")))
+        both.wait(5)
+        if number:
+            line.say("progress", ("same", 30, 100))
+            first_said.set()
+        else:
+            first_said.wait(5)
+            line.say("progress", ("same", 70, 100))
+        both.wait(5)
+        line.say("outcome", (number, outcome(work, number, "failed")))
+        assert line.next(ahead=False) is None
+        return 0
+
+    slides = [Path(f"{n}.svs") for n in range(2)]
+    board = Board(slides)
+
+    def watch(outcome: Outcome) -> None:
+        if outcome.state == "failed" and not shown:
+            shown.extend(board._lines[n].state + board._lines[n].note for n in range(2))
+            shown.extend(str(board._lines[n].share) for n in range(2))
+        board.tell(outcome)
+
+    with heard_by(board.progress):
+        dealt(2, 2, serve, monkeypatch, watch)
+    states, shares = shown[:2], shown[2:]
+    assert sorted(states) == ["predictingon cuda:0", "predictingon cuda:1"]
+    assert shares == ["0.7", "0.3"]
 
 
 def test_wrong_models_are_told_before_anything_starts(tmp_path: Path) -> None:

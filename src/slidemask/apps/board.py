@@ -1,8 +1,10 @@
 """States of a cohort's slides while they are segmented: a live table, or plain lines."""
 
+import heapq
 import logging
 import sys
 import time
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Generator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -38,6 +40,7 @@ class _Line:
 
     name: str
     state: str = "waiting"
+    note: str = ""
     share: float | None = None
     since: float = 0.0
     seconds: str = ""
@@ -57,23 +60,27 @@ class Board:
     def __init__(self, slides: Sequence[Path]) -> None:
         self._lines = [_Line(path.name) for path in slides]
         self._place = {path: number for number, path in enumerate(slides)}
-        self._predicting: _Line | None = None
+        self._predicting: dict[str, _Line] = {}  # by result folder; the last was begun last
 
     def tell(self, outcome: "Outcome") -> None:
         """Take up a change of a slide's state."""
         line = self._lines[self._place[outcome.slide]]
         if line.state == "waiting" or outcome.state == "predicting":
             line.since = time.monotonic()
-        line.state, line.share = outcome.state, None
-        if outcome.state == "predicting":
-            self._predicting = line
+        line.state, line.note, line.share = outcome.state, outcome.message, None
+        told = {name: one for name, one in self._predicting.items() if one is not line}
+        self._predicting = told | (
+            {outcome.folder.name: line} if outcome.state == "predicting" else {}
+        )
         if outcome.state in {"done", "there"}:
             line.seconds, line.area, line.objects = _figures(outcome.folder)
 
-    def progress(self, _: str, done: float, total: float) -> None:
-        """Take up how far the slide that is being predicted is."""
-        if self._predicting is not None and total:
-            self._predicting.share = done / total
+    def progress(self, label: str, done: float, total: float) -> None:
+        """Take up how far a slide is: the one of that result folder, else the one begun last."""
+        at_work = self._predicting
+        line = at_work.get(label) or next(reversed(at_work.values()), None)
+        if line is not None and total:
+            line.share = done / total
 
     def table(self, rows: int) -> Table:
         """Return at most `rows` lines around the slides that are under way, and the counts."""
@@ -84,7 +91,7 @@ class Board:
         table.add_column("state")
         for name in ("time", "mm²", "objects"):
             table.add_column(name, justify="right")
-        for line in self._lines[self._window(max(1, rows))]:
+        for line in self._window(max(1, rows)):
             style = _COLOURS.get(line.state, "" if line.state == "waiting" else "bold")
             table.add_row(
                 line.name, _state(line), _time(line), line.area, line.objects, style=style
@@ -94,12 +101,19 @@ class Board:
     def _group(self, line: _Line) -> str:
         return line.state if line.state == "waiting" or line.state in NOTES else "under way"
 
-    def _window(self, rows: int) -> slice:
-        moving = [n for n, line in enumerate(self._lines) if self._group(line) == "under way"]
-        waiting = [n for n, line in enumerate(self._lines) if line.state == "waiting"]
-        middle = [*moving, *waiting, len(self._lines)][0]
-        first = max(0, min(middle - rows // 2, len(self._lines) - rows))
-        return slice(first, first + rows)
+    def _window(self, rows: int) -> list[_Line]:
+        """Return the lines nearest to one that is under way, all of these first."""
+        lines = self._lines
+        middles = [n for n, line in enumerate(lines) if self._group(line) == "under way"]
+        if not middles:
+            waiting = (n for n, line in enumerate(lines) if line.state == "waiting")
+            middles = [next(waiting, len(lines))]
+
+        def away(number: int) -> int:
+            after = bisect_left(middles, number)
+            return min(abs(number - middle) for middle in middles[max(0, after - 1) : after + 1])
+
+        return [lines[n] for n in sorted(heapq.nsmallest(rows, range(len(lines)), key=away))]
 
 
 @contextmanager
@@ -165,8 +179,10 @@ def _figures(folder: Path) -> tuple[str, str, str]:
 
 
 def _state(line: _Line) -> str:
-    share = "" if line.share is None else f" {100 * line.share:.0f} %"
-    return NOTES.get(line.state, line.state) + share
+    if line.state in NOTES:
+        return NOTES[line.state]
+    share = "" if line.share is None else f"{100 * line.share:.0f} %"
+    return " ".join(word for word in (line.state, line.note, share) if word)
 
 
 def _time(line: _Line) -> str:

@@ -45,13 +45,15 @@ class Meter:
         How much there is; 0 = unknown.
     unit : str
         Of what.
+    one_line : bool
+        Whether a terminal's line may be rewritten; not where several meters speak at once.
     """
 
-    def __init__(self, label: str, total: float, unit: str) -> None:
-        self._label, self._total, self._unit = label, total, unit
+    def __init__(self, label: str, total: float, unit: str, *, one_line: bool = True) -> None:
+        self.label, self._total, self._unit = label, total, unit
         self._done = self._said = 0.0
         self._began = time.monotonic()
-        self._live = sys.stderr.isatty()
+        self._live = one_line and sys.stderr.isatty()
         self._due = self._began + FIRST_S
         self._shown = False
         self._listener = _LISTENER.get()
@@ -60,7 +62,7 @@ class Meter:
         """Count `amount` as done, and say so when it is time."""
         self._done += amount
         if self._listener is not None:
-            self._listener(self._label, self._done, self._total)
+            self._listener(self.label, self._done, self._total)
             return
         now = time.monotonic()
         if now >= self._due:
@@ -83,7 +85,7 @@ class Meter:
         'read: 25/100 tiles, 5/s, 15 s left'
         """
         rate = self._done / elapsed_s if elapsed_s > 0 else 0.0
-        text = f"{self._label}: {self._done:g}"
+        text = f"{self.label}: {self._done:g}"
         if self._total:
             text += f"/{self._total:g}"
         text += f" {self._unit}, {rate:.3g}/s"

@@ -16,11 +16,13 @@ from slidemask.base.stages import Stages
 from slidemask.base.types import Quantised
 from slidemask.geometry.box import Size
 from slidemask.infer.blend import Blend
+from slidemask.infer.equip import equip
 from slidemask.infer.job import Job
 from slidemask.infer.predict import predict
 from slidemask.infer.prediction import Prediction
 from slidemask.infer.store import BandStore
 from slidemask.infer.unread import TolerantSlide, read_notes
+from slidemask.models.backends import Name
 from slidemask.models.build import ModelSpec
 from slidemask.tiles.filters import Filters
 from slidemask.tiles.grid import TileGrid, Tiling, lay_grid
@@ -87,7 +89,15 @@ def coarser(tiling: Tiling, spec: CascadeSpec) -> Tiling:
     )
 
 
-def narrow(job: Job, cascade: Cascade | None, to: Path, stages: Stages, *, threads: int = 2) -> Job:
+def narrow(
+    job: Job,
+    cascade: Cascade | None,
+    to: Path,
+    stages: Stages,
+    *,
+    backend: Name = "torch",
+    threads: int = 2,
+) -> Job:
     """Return the job with the tiles alone where its bundle's coarse network finds anything.
 
     Parameters
@@ -100,6 +110,8 @@ def narrow(job: Job, cascade: Cascade | None, to: Path, stages: Stages, *, threa
         Folder of the coarse prediction, resumed like any other.
     stages : Stages
         Receives its seconds as "coarse".
+    backend : str
+        What computes the coarse network, too, as `equip` takes it.
     threads : int
         Reading threads.
 
@@ -118,7 +130,7 @@ def narrow(job: Job, cascade: Cascade | None, to: Path, stages: Stages, *, threa
     if cascade.threshold == 0:
         return job
     with stages.stage("coarse"):
-        found = find_coarsely(job, to, threads=threads)
+        found = find_coarsely(job, to, backend=backend, threads=threads)
     kept = job.tiles.kept & (found >= level_of(cascade.threshold))
     log.info(
         "%s: the coarse network leaves %d of %d tiles", job.slide.id, kept.sum(), len(job.tiles)
@@ -126,13 +138,15 @@ def narrow(job: Job, cascade: Cascade | None, to: Path, stages: Stages, *, threa
     return replace(job, tiles=replace(job.tiles, kept=kept))
 
 
-def find_coarsely(job: Job, to: Path, *, threads: int = 2) -> NDArray[np.uint8]:
+def find_coarsely(
+    job: Job, to: Path, *, backend: Name = "torch", threads: int = 2
+) -> NDArray[np.uint8]:
     """Return the most that the coarse network finds in each tile of the job, (rows, columns).
 
     Probabilities times 255, all foreground classes together. Tiles over a place that it could not
     read (`TolerantSlide`) have 255: there only the fine network can say.
     """
-    prediction = predict_coarse(job, to, threads=threads)
+    prediction = predict_coarse(job, to, backend=backend, threads=threads)
     grid = job.tiles.grid
     found = tile_maxima(prediction.bands(), prediction.canvas, prediction.downsample, grid)
     unread = read_notes(to / UNREAD)
@@ -144,19 +158,29 @@ def find_coarsely(job: Job, to: Path, *, threads: int = 2) -> NDArray[np.uint8]:
     return found
 
 
-def predict_coarse(job: Job, to: Path, *, threads: int = 2) -> Prediction:
+def predict_coarse(job: Job, to: Path, *, backend: Name = "torch", threads: int = 2) -> Prediction:
     """Predict a job's slide with its bundle's coarse network, on `coarse_tiles`."""
-    return predict(_coarse_job(job, to), to, Stages(), threads=threads)
+    return predict(_equipped(job, to, backend), to, Stages(), threads=threads)
 
 
 def is_found(job: Job, to: Path) -> bool:
     """Whether a job has a coarse prediction and all of it is in a folder."""
     if job.bundle.coarse is None or not (to / "job.json").exists():
         return False
-    coarse = _coarse_job(job, to)
+    coarse = _equipped(job, to, "auto")  # as it was begun
     canvas = coarse.tiles.grid.canvas
     shape = (len(coarse.bundle.info.classes.names) - 1, canvas.height, canvas.width)
     return BandStore(to, coarse.identity, shape).complete
+
+
+def _equipped(job: Job, to: Path, backend: Name) -> Job:
+    """Return what the coarse network is to do, and computed by what.
+
+    The same rules hold as for the fine network: "auto" asks whether a backend agrees on tiles of
+    this slide, and what was begun goes on as it was. A graph in 8 bits is of the fine network
+    alone; where it is asked for, "auto" chooses for this one.
+    """
+    return equip(_coarse_job(job, to), "auto" if backend == "int8" else backend, [to])
 
 
 def _coarse_job(job: Job, to: Path) -> Job:

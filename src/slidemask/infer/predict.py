@@ -4,16 +4,20 @@ A network that votes, one prediction a tile, first classifies all tiles (`infer.
 """
 
 import logging
+import shutil
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from functools import partial
+from itertools import takewhile
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from slidemask.base.errors import OutputError
+from slidemask.base.lock import locked
 from slidemask.base.progress import Meter
 from slidemask.base.stages import Stages
 from slidemask.base.types import Probs
@@ -107,16 +111,56 @@ def part_store(job: Job, to: Path, rows: range) -> BandStore:
     return BandStore(to, identity, shape)
 
 
-def parts_there(job: Job, places: Iterable[tuple[range, Path]]) -> list[BandStore]:
-    """Open parts, in order, up to the first that was computed otherwise than `job` is."""
-    there: list[BandStore] = []
-    for rows, folder in places:
-        try:
-            there.append(part_store(job, folder, rows))
-        except OutputError as error:
-            log.warning("%s: rows from %d on are computed again. %s", job.slide.id, rows[0], error)
-            break
-    return there
+def take_parts(
+    job: Job, to: Path, places: Sequence[tuple[range, Path]], stages: Stages, *, threads: int = 2
+) -> None:
+    """Put what was predicted in parts where `predict` of the whole slide finds it.
+
+    A part that is not there, or was computed otherwise than `job` is, is predicted here where a
+    later one is there: every finished part is taken up, whatever became of those before it. What
+    comes behind the last band is left to `predict`, and so is all from a part on that another
+    process is still at.
+
+    Parameters
+    ----------
+    job : Job
+        Of the whole slide; no network that votes.
+    to : Path
+        Folder of the whole prediction.
+    places : sequence of (rows, folder)
+        Rows of the grid that each part has; they begin at 0 and follow each other.
+    stages, threads
+        As for `predict`.
+    """
+    with ExitStack() as locks:
+        free = list(takewhile(lambda place: _is_free(place[1], locks), places))
+        parts = [_part_of(job, rows, folder) for rows, folder in free]
+        last = max((number for number, part in enumerate(parts) if part.rows), default=-1)
+        for number, (rows, folder) in enumerate(free[:last]):
+            parts[number] = predict_part(job, folder, stages, rows=rows, threads=threads)
+        adopt_parts(job, to, parts[: last + 1])
+
+
+def part_lock(folder: Path) -> Path:
+    """Return what a process holds that works on a part."""
+    return folder.with_name(f"{folder.name}.lock")
+
+
+def _is_free(folder: Path, locks: ExitStack) -> bool:
+    """Whether nobody is at a part; it is then ours until `locks` are closed."""
+    return locks.enter_context(locked(part_lock(folder))) is None
+
+
+def _part_of(job: Job, rows: range, folder: Path) -> BandStore:
+    """Open a part; what was computed otherwise than `job` is goes."""
+    try:
+        return part_store(job, folder, rows)
+    except OutputError as error:
+        log.warning(
+            "%s: rows %d to %d are computed again. %s", job.slide.id, rows[0], rows[-1], error
+        )
+        shutil.rmtree(folder)
+        return part_store(job, folder, rows)
 
 
 def adopt_parts(job: Job, to: Path, parts: Sequence[BandStore]) -> None:

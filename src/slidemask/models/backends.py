@@ -286,11 +286,13 @@ def load(name: str, device: str, backend: Name = "auto") -> Bundle:
     """
     bundle = Bundle.load(name, device, later=True)
     fit = bundle.device.type == "cpu" and not bundle.info.model.votes
-    if not fit or backend not in ("auto", "openvino") or bundle.coarse is not None:
+    if not fit or backend not in ("auto", "openvino"):
         return bundle.built()
     if importlib.util.find_spec("openvino") is None:
         return bundle.built()
-    return bundle if _agreed(bundle, _numbers(bundle, "auto")) is not None else bundle.built()
+    networks = [bundle, bundle.coarse] if bundle.coarse else [bundle]
+    agreed = all(_agreed(one, _numbers(one, "auto")) is not None for one in networks)
+    return bundle if agreed else bundle.built()
 
 
 def _told(kind: str, off: float) -> str:

@@ -101,6 +101,8 @@ class Bundle:
         Where it runs.
     source : Path, optional
         The folder or zip that it was loaded from.
+    under : str
+        Folder of it in which this network lies, with a slash; "": the source itself.
     backend : Backend, optional
         What computes instead of PyTorch (`models.backends`).
     coarse : Bundle, optional
@@ -112,6 +114,7 @@ class Bundle:
     digest: str
     device: torch.device
     source: Path | None = None
+    under: str = ""
     backend: Backend | None = None
     coarse: "Bundle | None" = None
 
@@ -141,7 +144,7 @@ class Bundle:
         told = json.loads(read_file(source, f"{under}bundle.json"))
         digest = _digest(blob, told, coarse.digest if coarse else "")
         network = Late(lambda: _segmenter(source, info, blob, where))
-        return cls(info, network, digest, where, source, coarse=coarse)
+        return cls(info, network, digest, where, source, under, coarse=coarse)
 
     @property
     def segmenter(self) -> Segmenter:

@@ -88,7 +88,7 @@ class Int8(NamedTuple):
 
 def has_int8(bundle: Bundle) -> bool:
     """Whether the bundle brings a graph in 8 bits, sound or not."""
-    return bundle.source is not None and has_file(bundle.source, f"{INT8}/int8.json")
+    return bundle.source is not None and has_file(bundle.source, f"{bundle.under}{INT8}/int8.json")
 
 
 def read_int8(bundle: Bundle) -> Int8:
@@ -107,7 +107,7 @@ def read_int8(bundle: Bundle) -> Int8:
         )
     again = f"Make it anew with `slidemask quantise {source} --cohort … --overwrite`."
     try:
-        info = Int8Info.model_validate_json(read_file(source, f"{INT8}/int8.json"))
+        info = Int8Info.model_validate_json(read_file(source, f"{bundle.under}{INT8}/int8.json"))
     except ValidationError as error:
         raise BundleError(
             f"{INT8}/int8.json of bundle {source} is not of format 1. {again}"
@@ -122,7 +122,7 @@ def read_int8(bundle: Bundle) -> Int8:
             f"The network in 8 bits of bundle {source} takes tiles of {info.tile_px} px, and "
             f"tiling.tile_px is {bundle.info.tiling.tile_px}."
         )
-    xml, weights = (read_file(source, f"{INT8}/{name}") for name in GRAPH)
+    xml, weights = (read_file(source, f"{bundle.under}{INT8}/{name}") for name in GRAPH)
     if info.files != hashes(xml, weights):
         raise BundleError(f"The network in 8 bits of bundle {source} is damaged. {again}")
     return Int8(info, xml, weights)
@@ -146,7 +146,9 @@ def fingerprint(bundle: Bundle) -> str:
     """
     if bundle.source is None:
         raise BundleError(f"Model {bundle.info.name} was never saved; save it first.")
-    weights = hashlib.sha256(read_file(bundle.source, "weights.safetensors")).hexdigest()
+    weights = hashlib.sha256(
+        read_file(bundle.source, f"{bundle.under}weights.safetensors")
+    ).hexdigest()
     # Settings that a later version adds have defaults that change nothing.
     network = bundle.info.model.model_dump(mode="json", exclude_defaults=True)
     return digest(

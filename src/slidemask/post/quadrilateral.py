@@ -228,5 +228,6 @@ def _least_squares(
     """Solve the normal equations: there are four unknowns at most, and all terms are about one."""
     weighted = terms.T * weight
     square = weighted @ terms
-    square[np.diag_indices_from(square)] += 1e-9 * max(float(np.trace(square)), 1e-9)
+    diagonal = square.ravel()[:: len(square) + 1]
+    diagonal += 1e-9 * max(float(diagonal.sum()), 1e-9)
     return np.asarray(np.linalg.solve(square, weighted @ values), np.float64)

@@ -29,6 +29,7 @@ from slidemask.infer.cascade import (
     tile_maxima,
 )
 from slidemask.infer.job import Job
+from slidemask.models.backends import Name
 from slidemask.models.bundle import COARSE, Bundle
 from slidemask.post.clean import Post
 from slidemask.recipes.recipe import Recipe
@@ -176,14 +177,17 @@ def settle_cascade(run: Path, spec: CascadeSpec, cases: Sequence[Case], *, devic
     return settled
 
 
-def survey(bundle: Bundle, case: Case, folder: Path, *, threads: int = 2) -> Survey:
+def survey(
+    bundle: Bundle, case: Case, folder: Path, *, backend: Name = "torch", threads: int = 2
+) -> Survey:
     """Predict a slide coarsely, in `folder`; count object and tiles by what is found in tiles."""
     classes = bundle.info.classes
     with open_case(case, classes) as opened:
         slide, grid = opened.slide, lay_grid(opened.slide, bundle.info.tiling)
         tiles = select(slide, grid, bundle.info.filters)
         job = Job(slide, tiles, bundle, Blend())
-        prediction, coarse = predict_coarse(job, folder, threads=threads), len(coarse_tiles(job))
+        prediction = predict_coarse(job, folder, backend=backend, threads=threads)
+        coarse = len(coarse_tiles(job))
         canvas, step = prediction.canvas, prediction.downsample
         maxima = tile_maxima(prediction.bands(), canvas, step, grid)
         truth = opened.truth.labels(Box(0, 0, canvas.width * step, canvas.height * step), step)
@@ -197,12 +201,17 @@ def survey(bundle: Bundle, case: Case, folder: Path, *, threads: int = 2) -> Sur
 
 
 def surveyed(
-    bundle: Bundle, cases: Sequence[Case], folder: Path, *, threads: int = 2
+    bundle: Bundle,
+    cases: Sequence[Case],
+    folder: Path,
+    *,
+    backend: Name = "torch",
+    threads: int = 2,
 ) -> list[Survey]:
     """Survey slides one after the other; `folder` is gone afterwards."""
     found: list[Survey] = []
     for case in track(cases, "coarse", len(cases), "slides"):
         shutil.rmtree(folder, ignore_errors=True)  # of a slide before, or a run that was killed
-        found.append(survey(bundle, case, folder, threads=threads))
+        found.append(survey(bundle, case, folder, backend=backend, threads=threads))
     shutil.rmtree(folder, ignore_errors=True)
     return found

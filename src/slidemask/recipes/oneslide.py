@@ -16,7 +16,7 @@ from slidemask.infer.cascade import is_found, narrow
 from slidemask.infer.equip import equip
 from slidemask.infer.job import Job
 from slidemask.infer.pool import place_of, predict_together
-from slidemask.infer.predict import adopt_parts, parts_there
+from slidemask.infer.predict import take_parts
 from slidemask.infer.unread import TolerantSlide, Unread, read_notes
 from slidemask.io.open import FileSlide, open_slide
 from slidemask.io.slide import Slide
@@ -173,7 +173,7 @@ def predict(ready: Ready, parts: Sequence[range] = ()) -> Predicted | Outcome:
     jobs = jobs_of(ready, slides, tiles)
     if parts:
         places = [(rows, work / PARTS / f"{rows.start}-{rows.stop}") for rows in parts]
-        adopt_parts(jobs[0], work, parts_there(jobs[0], places))
+        take_parts(jobs[0], work, places, ready.stages, threads=asked.options.threads)
     prediction = predict_together(jobs, work, ready.stages, threads=asked.options.threads)
     bundles = tuple(job.bundle for job in jobs)
     whole = Segmented(
@@ -223,7 +223,9 @@ def jobs_of(
         to = coarse_folder(ready, number)
         if coarse is not None and not is_found(job, to):
             to = coarse
-        job = narrow(job, model.use.cascade, to, stages, threads=options.threads)
+        job = narrow(
+            job, model.use.cascade, to, stages, backend=options.backend, threads=options.threads
+        )
         with stages.stage("backend"):
             jobs.append(equip(job, options.backend, _begun(ready, number)))
     return jobs

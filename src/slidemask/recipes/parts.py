@@ -7,12 +7,11 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from slidemask.base.errors import SlidemaskError
 from slidemask.base.files import output_folder
 from slidemask.base.lock import locked
 from slidemask.infer.cascade import narrow
 from slidemask.infer.job import Job
-from slidemask.infer.predict import predict_part
+from slidemask.infer.predict import part_lock, predict_part
 from slidemask.recipes.asked import Asked, Outcome
 from slidemask.recipes.oneslide import (
     PARTS,
@@ -67,7 +66,11 @@ def tiles_of_rows(asked: Asked) -> NDArray[np.int64] | None:
             if ready.resources.enter_context(locked(asked.lock)) is not None:
                 return None
             to = coarse_folder(ready, 0)
-            job = narrow(job, model.use.cascade, to, ready.stages, threads=asked.options.threads)
+            asked_for = asked.options
+            job = narrow(
+                job, model.use.cascade, to, ready.stages,
+                backend=asked_for.backend, threads=asked_for.threads,
+            )  # fmt: skip
         return job.tiles.kept.sum(axis=1)
 
 
@@ -87,8 +90,8 @@ def predict_rows(asked: Asked, rows: range) -> bool:
     """
     try:
         return _predict_rows(asked, rows)
-    except (SlidemaskError, OSError) as error:
-        log.debug("%s, rows %s: %s", asked.case.slide, rows, error)
+    except Exception:  # else the slide's own task would not be begun
+        log.debug("%s, rows %s", asked.case.slide, rows, exc_info=True)
         return False
 
 
@@ -99,7 +102,7 @@ def _predict_rows(asked: Asked, rows: range) -> bool:
     with ready.resources:
         work = output_folder(output_folder(asked.folder) / WORK / PARTS)
         name = f"{rows.start}-{rows.stop}"
-        if ready.resources.enter_context(locked(work / f"{name}.lock")) is not None:
+        if ready.resources.enter_context(locked(part_lock(work / name))) is not None:
             return False
         tiles = ready.tiles or tiles_of(ready)
         (job,) = jobs_of(ready, [ready.slide], tiles, coarse=work / f"{name}-coarse")

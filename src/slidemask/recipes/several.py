@@ -11,7 +11,7 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain
 from multiprocessing import get_context
@@ -63,6 +63,8 @@ class _Worker:
     slides: set[int] = field(default_factory=set)
     parked: bool = False
     """Whether it has asked for a slide and waits for an answer."""
+    at: int | None = None
+    """The slide that it predicts."""
     meter: Meter | None = None
     done: float = 0.0
 
@@ -155,11 +157,15 @@ class _Dealer:
         if what == "next":
             self._deal(connection, ahead=told)
         elif what == "progress":
-            _show(worker, *told)
+            self._show(worker, *told)
         elif what == "cannot":
             raise SlidemaskError(told)
         else:
             number, outcome = told
+            if outcome.state == "predicting":
+                worker.at = number
+            if outcome.state not in FINAL:
+                outcome = replace(outcome, message=f"on {worker.device}")
             self._watch(outcome)
             if outcome.state in FINAL:
                 worker.slides.discard(number)
@@ -210,20 +216,21 @@ class _Dealer:
                 why = f"{TRIES} processes that were at it ended, the last with exit code {code}"
                 yield self._failed(number, why)
 
+    def _show(self, worker: _Worker, label: str, done: float, total: float) -> None:
+        """Show a worker's progress as if it were ours, by the name of the slide's folder."""
+        name = label if worker.at is None else self._work.folders[worker.at].name
+        if worker.meter is None or worker.meter.label != name or done < worker.done:
+            if worker.meter is not None:
+                worker.meter.close()
+            alone = len(self._workers) == 1
+            worker.meter, worker.done = Meter(name, total, "tiles", one_line=alone), 0.0
+        worker.meter.advance(done - worker.done)
+        worker.done = done
+
     def _failed(self, number: int, why: str) -> Outcome:
         outcome = Outcome(self._work.cases[number].slide, self._work.folders[number], "failed", why)
         self._watch(outcome)
         return outcome
-
-
-def _show(worker: _Worker, label: str, done: float, total: float) -> None:
-    """Show a worker's progress as if it were ours."""
-    if worker.meter is None or done < worker.done:
-        if worker.meter is not None:
-            worker.meter.close()
-        worker.meter, worker.done = Meter(label, total, "tiles"), 0.0
-    worker.meter.advance(done - worker.done)
-    worker.done = done
 
 
 def _send(connection: Connection, number: int | None) -> None:

@@ -5,6 +5,7 @@ import logging
 import shutil
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -183,19 +184,19 @@ def _cut(job: _Job) -> str:
     folder = output_folder(job.folder)
     files = {"overlay": "overlay.png", "polygons": "outlines.geojson"}
     names = [f"slide-{number}.png" for number in range(1, len(found.outlines) + 1)]
-    sizes = [[0, 0]] * len(names)
-    if job.options.straighten:
-        for number, (outline, name) in enumerate(zip(found.outlines, names, strict=True)):
-            crop = rectify(photo, outline)
-            sizes[number] = [crop.shape[1], crop.shape[0]]
-            _write_png(folder / name, crop)
-    _write_png(folder / files["overlay"], draw_outlines(photo, found))
-    _write_polygons(folder / files["polygons"], found)
+    with ThreadPoolExecutor(max(1, bundle.streams)) as pool:
+        crops = [
+            pool.submit(_write_crop, folder / name, photo, outline)
+            for outline, name in zip(found.outlines, names, strict=True)
+            if job.options.straighten
+        ]
+        _write_png(folder / files["overlay"], draw_outlines(photo, found))
+        _write_polygons(folder / files["polygons"], found)
+        sizes = [crop.result() for crop in crops]
     written = time.perf_counter()
-    slides = [
-        _told(outline, photo) | ({"file": name, "size": size} if job.options.straighten else {})
-        for outline, name, size in zip(found.outlines, names, sizes, strict=True)
-    ]
+    slides = [_told(outline, photo) for outline in found.outlines]
+    for slide, name, size in zip(slides, names, sizes, strict=False):  # no sizes: none written
+        slide |= {"file": name, "size": size}
     seconds = {"read": read - began, "find": searched - read, "write": written - searched}
     result = {
         "job": job.identity,
@@ -276,6 +277,13 @@ def _write_polygons(path: Path, found: Found) -> None:
     write_geojson(
         path, Annotations.of(polygons, [SLIDE] * len(polygons)), classes, measurements=figures
     )
+
+
+def _write_crop(path: Path, photo: Rgb, outline: Outline) -> list[int]:
+    """Write a slide, straightened; return its width and height."""
+    crop = rectify(photo, outline)
+    _write_png(path, crop)
+    return [crop.shape[1], crop.shape[0]]
 
 
 def _write_png(path: Path, pixels: Rgb) -> None:

@@ -54,7 +54,7 @@ class CascadeJob:
     model : str
         A bundle that gives the fine network, which is then not trained; "" trains both.
     backend : {"torch", "openvino", "onnxruntime"}
-        What computes the fine network on a processor; the same however few tiles are left.
+        What computes both networks on a processor; the same however few tiles are left.
     """
 
     recipe: Recipe
@@ -162,7 +162,7 @@ def study_cascade(job: CascadeJob) -> Iterator[tuple[str, list[CascadeRow]]]:
     bundle = Bundle.load(run, job.means.device)
     threads = max(1, job.means.workers)
     found = {
-        part: surveyed(bundle, cases, job.out / ".coarse", threads=threads)
+        part: surveyed(bundle, cases, job.out / ".coarse", backend=job.backend, threads=threads)
         for part, cases in zip(PARTS, (validation, test), strict=True)
     }
     on_validation, costs = reduce(add, found["validation"]), costs_of(bundle, test[0])
