@@ -140,3 +140,95 @@ def test_the_program_itself_exits_with_1_and_without_a_traceback(tmp_path: Path)
     assert done.stderr.startswith("Error: ")
     assert "Präparat 1.svs does not exist" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("summary.csv", "summary.csv is a folder"),
+        ("report.html", "report.html is a folder"),
+        (".locks", ".locks cannot be written to"),
+        ("", "is a link to nowhere, which does not exist"),
+    ],
+)
+def test_what_stands_in_the_way_is_told_before_anything_is_computed(
+    slidemask: Command, model: Path, monkeypatch: pytest.MonkeyPatch, name: str, words: str
+) -> None:
+    if not name:
+        Path("out").symlink_to("nowhere")
+    elif name == ".locks":
+        Path("out").mkdir()
+        Path("out", name).write_text("a file in place of a folder")
+    else:
+        Path("out", name).mkdir(parents=True)
+    monkeypatch.setattr("slidemask.models.bundle.Bundle.predict", None)
+    monkeypatch.setattr("slidemask.recipes.oneslide.open_slide", None)
+    code, out, err = slidemask(
+        "segment", "good.png", "--mpp", 1, "-m", model, "-o", "out", "--device", "cpu"
+    )
+    assert (code, out) == (2, "")
+    assert words in err
+    assert "--out" in err
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize("name", [".work", "mask.ome.tif"])
+def test_what_stands_in_one_slide_s_way_is_told_before_it_is_computed(
+    slidemask: Command, model: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    Path("out/good").mkdir(parents=True)
+    if name == ".work":
+        Path("out/good", name).write_text("a file in place of a folder")
+    else:
+        Path("out/good", name).mkdir()
+    monkeypatch.setattr("slidemask.models.bundle.Bundle.predict", None)
+    code, _, err = slidemask(
+        "segment", "good.png", "--mpp", 1, "-m", model, "-o", "out", "--device", "cpu"
+    )
+    assert code == 1
+    assert f"out/good/{name}" in err
+    assert "--out" in err
+
+
+@pytest.mark.usefixtures("here")
+def test_a_disk_that_is_full_at_the_very_end_costs_only_the_tables(
+    slidemask: Command, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What failed is told all the same, and the same command makes the tables."""
+    fsync = os.fsync
+
+    def full(descriptor: int) -> None:
+        name = Path(f"/proc/self/fd/{descriptor}").readlink().name
+        if name.startswith((".summary.csv", ".report.html")):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        fsync(descriptor)
+
+    if not Path("/proc/self/fd").exists():
+        pytest.skip("no /proc to tell which file a descriptor is")
+    line = (
+        "segment",
+        "good.png",
+        "text.svs",
+        "--mpp",
+        1,
+        "-m",
+        model,
+        "-o",
+        "out",
+        "--device",
+        "cpu",
+    )
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", full)
+        code, _, err = slidemask(*line)
+    assert code == 2
+    assert "text.svs: " in err
+    assert "No space left" in err
+    assert "The results of 1 of 2 slides are kept" in err
+    assert Path("out/good/summary.json").exists()
+    assert not Path("out/summary.csv").exists()
+    code, out, _ = slidemask(*line)
+    assert code == 1
+    assert "good.png: was done before" in out
+    assert Path("out/summary.csv").read_text().count("\n") == 3

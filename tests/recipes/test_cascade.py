@@ -22,8 +22,8 @@ from slidemask.infer.blend import Blend
 from slidemask.infer.cascade import CascadeSpec, is_found, level_of, predict_coarse
 from slidemask.infer.job import Job
 from slidemask.io.open import open_slide
-from slidemask.models.backends import LIMITS, load, with_backend
 from slidemask.models.backends import Name as Backend
+from slidemask.models.backends import load, with_backend
 from slidemask.models.build import ModelSpec
 from slidemask.models.bundle import Bundle, zip_bundle
 from slidemask.models.int8 import fingerprint, has_int8
@@ -170,6 +170,9 @@ def test_it_travels_as_one(trained: Trained, tmp_path: Path) -> None:
 
 def coarse_bands(trained: Trained, case: Case, to: Path, backend: Backend) -> np.ndarray:
     bundle = Bundle.load(trained.run, "cpu")
+    assert bundle.coarse is not None
+    exact = bundle.coarse.info.model_copy(update={"use": {"blend": {"precision": "fp32"}}})
+    bundle = replace(bundle, coarse=replace(bundle.coarse, info=exact))
     with open_slide(case.slide, mpp=case.mpp) as slide:
         grid = lay_grid(slide, bundle.info.tiling)
         job = Job(slide, TileSet(grid, np.ones(grid.shape, bool)), bundle, Blend())
@@ -181,15 +184,14 @@ def coarse_bands(trained: Trained, case: Case, to: Path, backend: Backend) -> np
 def test_the_coarse_network_is_computed_by_the_backend_that_is_asked_for(
     trained: Trained, cases: list[Case], tmp_path: Path
 ) -> None:
-    backends: tuple[Backend, ...] = ("torch", "openvino", "onnxruntime")
-    found = [coarse_bands(trained, cases[0], tmp_path / name, name) for name in backends]
-    for name in backends:
+    torch, openvino = (
+        coarse_bands(trained, cases[0], tmp_path / name, name) for name in ("torch", "openvino")
+    )
+    assert torch.std() > 0.5
+    assert np.abs(torch - openvino).max() <= 1
+    coarse_bands(trained, cases[0], tmp_path / "openvino", "torch")  # goes on as it was begun
+    for name in ("torch", "openvino"):
         assert json.loads((tmp_path / name / "job.json").read_text())["backend"] == name
-    assert found[0].std() > 10
-    for other in found[1:]:
-        assert np.abs(other - found[0]).mean() <= 255 * LIMITS["bf16"]
-    again = coarse_bands(trained, cases[0], tmp_path / "onnxruntime", "openvino")
-    np.testing.assert_array_equal(again, found[2])  # as it was begun
 
 
 def test_a_graph_in_8_bits_of_the_fine_network_is_not_taken_for_the_coarse_one(

@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from slidemask.base.errors import SettingsError, SlidemaskError
-from slidemask.base.files import output_folder
 from slidemask.base.lock import seems_locked
 
 if TYPE_CHECKING:
@@ -90,9 +89,9 @@ def on_cluster(
     SlidemaskError
         If nothing can begin.
     """
-    from slidemask.recipes.segment import result_folders
+    from slidemask.recipes.segment import output_of, result_folders
 
-    folders = result_folders([case.slide for case in cases], output_folder(out))
+    folders = result_folders([case.slide for case in cases], output_of(out))
     absolute = tuple(str(Path(name).resolve()) if Path(name).exists() else name for name in models)
     _models(absolute, place.device, options.changes)  # wrong settings are told before any task
     tasks = [

@@ -22,6 +22,7 @@ from slidemask.apps.options import (
     backend_named,
     show,
 )
+from slidemask.base.errors import OutputError
 
 if TYPE_CHECKING:  # importing them loads torch, and --help should not wait for it
     from slidemask.data.case import Case
@@ -273,15 +274,27 @@ def _segment(cases: "list[Case]", run: "Run", out: Path) -> int:
     except KeyboardInterrupt:
         typer.echo("Stopped. The same command goes on where this one was stopped.", err=True)
         raise typer.Exit(130) from None
-    written = report(out, outcomes)
     failed = [outcome for outcome in outcomes if outcome.state == "failed"]
-    if failed:
-        typer.echo(f"\n{len(failed)} of {len(outcomes)} slides failed:", err=True)
-        for outcome in failed:
-            typer.echo(f"  {outcome.slide}: {outcome.message}", err=True)
+    try:
+        written = report(out, outcomes)
+    except OutputError as error:
+        kept = sum(outcome.state in {"done", "there"} for outcome in outcomes)
+        raise OutputError(
+            f"{error} The results of {kept} of {len(outcomes)} slides are kept; the same command "
+            "makes the tables over them."
+        ) from error
+    finally:
+        _tell_failures(failed, len(outcomes))
     typer.echo("\n".join(str(path) for path in written))
     typer.echo(CAUTION)
     return len(failed)
+
+
+def _tell_failures(failed: "list[Outcome]", count: int) -> None:
+    if failed:
+        typer.echo(f"\n{len(failed)} of {count} slides failed:", err=True)
+        for outcome in failed:
+            typer.echo(f"  {outcome.slide}: {outcome.message}", err=True)
 
 
 def _part(cohort: Path, split: str | None) -> "list[Case]":

@@ -134,6 +134,11 @@ def output_folder(path: Path) -> Path:
     OutputError
         If it is a file, or cannot be made or written to.
     """
+    if path.is_symlink() and not path.exists():
+        raise OutputError(
+            f"Output folder {path} is a link to {path.readlink()}, which does not exist. Make that "
+            "folder, or choose another with --out."
+        )
     probe = path / f".probe-{uuid.uuid4().hex[:8]}"
     missing = [one for one in (path, *path.parents) if not one.exists()]
     try:
@@ -148,6 +153,26 @@ def output_folder(path: Path) -> Path:
             "Choose another with --out, or change its rights."
         ) from error
     return path
+
+
+def require_free(*paths: Path) -> None:
+    """Prove that files of these names can be written into a folder that can be written to.
+
+    Raises
+    ------
+    OutputError
+        If something that is no file has one of the names, or a file that is not to be replaced.
+    """
+    for path in paths:
+        if path.is_dir():
+            raise OutputError(
+                f"{path} is a folder, and a file of that name is to be written. Move it away, or "
+                "choose another --out."
+            )
+        if path.exists() and not os.access(path, os.W_OK):
+            raise OutputError(
+                f"{path} must not be written to. Change its rights, or choose another --out."
+            )
 
 
 def sha256(path: Path) -> str:

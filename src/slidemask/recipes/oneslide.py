@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from slidemask.base.errors import OutputError, SlideError, SlidemaskError
-from slidemask.base.files import output_folder
+from slidemask.base.files import output_folder, require_free
 from slidemask.base.lock import locked, seems_locked
 from slidemask.base.stages import Stages
 from slidemask.infer.cascade import is_found, narrow
@@ -22,7 +22,7 @@ from slidemask.io.open import FileSlide, open_slide
 from slidemask.io.slide import Slide
 from slidemask.post.clean import Post, require_pixel_size
 from slidemask.recipes.asked import Asked, Outcome
-from slidemask.recipes.results import SUMMARY, Segmented, read_summary, write_results
+from slidemask.recipes.results import SUMMARY, Segmented, files_of, read_summary, write_results
 from slidemask.recipes.use import common_post, identity_of
 from slidemask.tiles.grid import lay_grid
 from slidemask.tiles.select import TileSet, select
@@ -169,6 +169,8 @@ def predict(ready: Ready, parts: Sequence[range] = ()) -> Predicted | Outcome:
     for stray in asked.folder.glob(".*.part*"):  # what a killed run was writing
         stray.unlink()
     work = output_folder(output_folder(asked.folder) / WORK)
+    files = files_of(probability=asked.options.probability)
+    require_free(*(asked.folder / name for name in (*files.values(), SUMMARY)))
     slides = _slides(ready, work)
     jobs = jobs_of(ready, slides, tiles)
     if parts:

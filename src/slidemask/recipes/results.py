@@ -37,6 +37,13 @@ from slidemask.post.vectorise import simplify, vectorise
 from slidemask.tiles.select import TileSet
 
 SUMMARY = "summary.json"
+FILES = {
+    "mask": "mask.ome.tif",
+    "polygons": "polygons.geojson",
+    "preview": "preview.png",
+    "probability": "probability.ome.tif",
+}
+"""What is written of a slide, `probability` only where it is asked for."""
 BAND_ROWS = 512
 log = logging.getLogger(__name__)
 
@@ -89,11 +96,10 @@ def write_results(
     whole: Segmented, folder: Path, identity: dict[str, Any], *, probability: bool
 ) -> None:
     """Write the files of a result folder; `summary.json` comes last and says that all is there."""
-    files = {"mask": "mask.ome.tif", "polygons": "polygons.geojson", "preview": "preview.png"}
+    files = files_of(probability=probability)
     with whole.stages.stage("clean and write"):
         _write_mask(whole, folder / files["mask"])
     if probability:
-        files["probability"] = "probability.ome.tif"
         with whole.stages.stage("clean and write"):
             _write_probability(whole, folder / files["probability"])
     with open_mask(folder / files["mask"]) as mask:
@@ -105,6 +111,11 @@ def write_results(
         source = sha256(whole.path)
     summary = {**identity, **_facts(whole, source), "classes": found, "files": files}
     write_json(folder / SUMMARY, summary)
+
+
+def files_of(*, probability: bool) -> dict[str, str]:
+    """Return the names of the files that are written of a slide, by kind."""
+    return {kind: name for kind, name in FILES.items() if probability or kind != "probability"}
 
 
 def read_summary(folder: Path) -> dict[str, Any]:

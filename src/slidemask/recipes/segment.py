@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from slidemask.base.errors import OutputError
-from slidemask.base.files import output_folder
+from slidemask.base.files import output_folder, require_free
 from slidemask.data.case import Case
 from slidemask.data.table import listed
 from slidemask.infer.pool import require_same_classes
@@ -31,12 +31,14 @@ __all__ = [
     "Use",
     "Watch",
     "common_post",
+    "output_of",
     "result_folders",
     "segment",
     "use_of",
 ]
 
-TAKEN = frozenset({LOCKS, "scores", "summary.csv", "report.html"})
+ABOUT_ALL = ("summary.csv", "report.html")
+TAKEN = frozenset({LOCKS, "scores", *ABOUT_ALL})
 """Names in an output folder that no slide may have."""
 
 
@@ -91,7 +93,7 @@ def segment(
     require_same_classes(bundles)
     models = [Model.of(one, options.changes) for one in bundles]
     common_post([model.use.post for model in models])
-    folders = result_folders([case.slide for case in cases], output_folder(out))
+    folders = result_folders([case.slide for case in cases], output_of(out))
     stop = threading.Event()
     asked = [
         Asked(case, models, folder, options, stop, watch)
@@ -105,6 +107,19 @@ def segment(
         drop=drop,
         stop=stop.set,
     )
+
+
+def output_of(out: Path) -> Path:
+    """Make an output folder; prove that all can be written that is written into it.
+
+    Raises
+    ------
+    OutputError
+        If it cannot: before hours of work, and not after.
+    """
+    output_folder(output_folder(out) / LOCKS)
+    require_free(*(out / name for name in ABOUT_ALL))
+    return out
 
 
 def result_folders(slides: Sequence[Path], out: Path) -> list[Path]:

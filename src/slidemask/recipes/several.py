@@ -23,7 +23,6 @@ from typing import Any
 import torch
 
 from slidemask.base.errors import SlidemaskError
-from slidemask.base.files import output_folder
 from slidemask.base.process import end_with_parent
 from slidemask.base.progress import Meter, heard_by
 from slidemask.data.case import Case
@@ -31,7 +30,7 @@ from slidemask.models.bundle import Bundle
 from slidemask.recipes.asked import FINAL, Asked, Options, Outcome, Watch
 from slidemask.recipes.oneslide import attempting, drop, finish, predict, prepare
 from slidemask.recipes.overlap import overlapped
-from slidemask.recipes.segment import result_folders
+from slidemask.recipes.segment import output_of, result_folders
 from slidemask.recipes.use import Model, common_post
 
 TRIES = 2
@@ -99,7 +98,7 @@ def segment_on(
     """
     loaded = [Model.of(Bundle.load(name, "cpu"), options.changes) for name in models]
     common_post([model.use.post for model in loaded])  # what is wrong is told before all starts
-    folders = result_folders([case.slide for case in cases], output_folder(out))
+    folders = result_folders([case.slide for case in cases], output_of(out))
     there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     on_cpu = sum(device == "cpu" for device in devices)
     work = _Work(
