@@ -4,17 +4,18 @@ import json
 import logging
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
 import shapely
 
+from slidemask.base.ahead import ahead
 from slidemask.base.classes import ClassInfo, ClassMap, Colour
 from slidemask.base.errors import OutputError, SettingsError, SlidemaskError
 from slidemask.base.files import output_folder, sha256, write_json, written_whole
@@ -37,6 +38,8 @@ RESULT = "outlines.json"
 _FOUND: Colour = (0, 158, 115)
 _REFUSED: Colour = (213, 40, 40)
 _OVERLAY_PX = 1280
+T = TypeVar("T")
+U = TypeVar("U")
 log = logging.getLogger(__name__)
 
 
@@ -88,7 +91,9 @@ class _Job:
 def cut_photos(
     photos: Sequence[Path], bundle: Bundle, out: Path, options: CropOptions
 ) -> Iterator[Outcome]:
-    """Cut the slides out of photos, one after another; one that fails does not stop the rest.
+    """Cut the slides out of photos, in order; one that fails does not stop the rest.
+
+    While the slides of one are written the next is searched, and the one after that is read.
 
     Parameters
     ----------
@@ -111,16 +116,16 @@ def cut_photos(
         was given twice, or the settings are wrong.
     """
     settings = changed_settings(bundle, options.changes)
-    for path, folder in zip(photos, result_folders(photos, output_folder(out)), strict=True):
-        try:
-            state = _cut(_Job(path, folder, bundle, settings, options))
-        except SlidemaskError as error:
-            yield Outcome(path, folder, "failed", str(error))
-        except Exception as error:  # whatever ails one photo, the others go on
-            log.debug("%s failed", path, exc_info=True)
-            yield Outcome(path, folder, "failed", f"{type(error).__name__}: {error}")
-        else:
-            yield Outcome(path, folder, state)
+    folders = result_folders(photos, output_folder(out))
+    jobs = [
+        _Job(path, folder, bundle, settings, options)
+        for path, folder in zip(photos, folders, strict=True)
+    ]
+    read = ahead(_attempt(_read, (job, None)) for job in jobs)
+    searched = ahead(_attempt(_search, one) for one in read)
+    for one in searched:
+        _, outcome = _attempt(_write, one)
+        yield outcome
 
 
 def changed_settings(bundle: Bundle, changes: Sequence[str] = ()) -> Outlines:
@@ -170,17 +175,57 @@ def draw_outlines(photo: Rgb, found: Found, longest_px: int = _OVERLAY_PX) -> Rg
     return np.asarray(drawn, np.uint8)
 
 
-def _cut(job: _Job) -> str:
-    """Search one photo; return 'done' or 'there'."""
-    photo_exists = job.path.is_file()
-    if photo_exists and _is_finished(job):
-        return "there"
+@dataclass(frozen=True, eq=False)
+class _Photo:
+    """A photo that was read, and in what time."""
+
+    pixels: Rgb
+    seconds: float
+
+
+@dataclass(frozen=True, eq=False)
+class _Searched:
+    """A photo and what was found in it."""
+
+    photo: _Photo
+    found: Found
+    bundle: Bundle
+    seconds: float
+
+
+def _attempt(
+    stage: "Callable[[_Job, T], U]", given: "tuple[_Job, T | Outcome]"
+) -> "tuple[_Job, U | Outcome]":
+    """Do a photo's next stage; one that has failed, or was done before, passes through."""
+    job, item = given
+    if isinstance(item, Outcome):
+        return job, item
+    try:
+        return job, stage(job, item)
+    except SlidemaskError as error:
+        return job, Outcome(job.path, job.folder, "failed", str(error))
+    except Exception as error:  # whatever ails one photo, the others go on
+        log.debug("%s failed", job.path, exc_info=True)
+        return job, Outcome(job.path, job.folder, "failed", f"{type(error).__name__}: {error}")
+
+
+def _read(job: _Job, _: None) -> _Photo | Outcome:
+    if job.path.is_file() and _is_finished(job):
+        return Outcome(job.path, job.folder, "there")
     began = time.perf_counter()
-    photo = read_photo(job.path)
-    read = time.perf_counter()
-    bundle = equipped(job.bundle, photo, job.settings, job.options.backend)
-    found = look(photo, bundle, job.settings)
-    searched = time.perf_counter()
+    return _Photo(read_photo(job.path), time.perf_counter() - began)
+
+
+def _search(job: _Job, photo: _Photo) -> _Searched:
+    bundle = equipped(job.bundle, photo.pixels, job.settings, job.options.backend)
+    began = time.perf_counter()
+    found = look(photo.pixels, bundle, job.settings)
+    return _Searched(photo, found, bundle, time.perf_counter() - began)
+
+
+def _write(job: _Job, searched: _Searched) -> Outcome:
+    photo, found, bundle = searched.photo.pixels, searched.found, searched.bundle
+    began = time.perf_counter()
     folder = output_folder(job.folder)
     files = {"overlay": "overlay.png", "polygons": "outlines.geojson"}
     names = [f"slide-{number}.png" for number in range(1, len(found.outlines) + 1)]
@@ -193,11 +238,14 @@ def _cut(job: _Job) -> str:
         _write_png(folder / files["overlay"], draw_outlines(photo, found))
         _write_polygons(folder / files["polygons"], found)
         sizes = [crop.result() for crop in crops]
-    written = time.perf_counter()
     slides = [_told(outline, photo) for outline in found.outlines]
     for slide, name, size in zip(slides, names, sizes, strict=False):  # no sizes: none written
         slide |= {"file": name, "size": size}
-    seconds = {"read": read - began, "find": searched - read, "write": written - searched}
+    seconds = {
+        "read": searched.photo.seconds,
+        "find": searched.seconds,
+        "write": time.perf_counter() - began,
+    }
     result = {
         "job": job.identity,
         "photo": {
@@ -220,7 +268,7 @@ def _cut(job: _Job) -> str:
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     write_json(folder / RESULT, result)
-    return "done"
+    return Outcome(job.path, job.folder, "done")
 
 
 def _is_finished(job: _Job) -> bool:
