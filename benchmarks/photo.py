@@ -125,7 +125,7 @@ def run_better(photos: Sequence[Path], model: str, out: Path) -> dict[str, Any]:
     whole = {
         "photos": done - loaded,
         "slides": count,
-    }  # less than all stages, which run side by side
+    }  # stages run beside each other
     return _told(began, imported, loaded, seconds) | whole
 
 
