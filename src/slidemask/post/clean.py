@@ -13,10 +13,14 @@ from slidemask.base.errors import SettingsError
 from slidemask.base.settings import Settings
 from slidemask.base.types import Labels, Quantised
 from slidemask.geometry.components import slabs
+from slidemask.geometry.squeezed import blank, runs, squeezed_bands, zeros
 from slidemask.post.components import Ledger, present
 from slidemask.post.holes import hole_values
 from slidemask.post.shrink import shrinking
 from slidemask.post.smooth import smoothed
+
+_BAND_PX = 1 << 23
+"""Bands of labels hold no more pixels, as several are held at once."""
 
 LabelBands: TypeAlias = Iterator[tuple[int, Labels]]
 """(top row, (h, W) uint8) over the whole width, top to bottom, without gaps."""
@@ -103,7 +107,20 @@ def labels_of(bands: Iterator[tuple[int, Quantised]], threshold: float) -> Label
     """
     least = math.ceil(threshold * 255 - 1e-9)
     for top, band in bands:
-        yield top, _labels(band, least)
+        rows = max(1, _BAND_PX // band.shape[2])
+        for first in range(0, band.shape[1], rows):
+            yield top + first, _sparse_labels(band[:, first : first + rows], least)
+
+
+def _sparse_labels(band: Quantised, least: int) -> Labels:
+    """Look only at the columns that hold something."""
+    held = runs(band)
+    if not held:
+        return blank(band.shape[1:])
+    labels = zeros(band.shape[1:])
+    for columns in held:
+        labels[:, columns] = _labels(band[:, :, columns], least)
+    return labels
 
 
 def _labels(band: Quantised, least: int) -> Labels:
@@ -200,13 +217,14 @@ def _hole_filling(
     def filled() -> LabelBands:
         background, values = holes()
         look_up = background.replay(values)
-        for top, labels in make_bands():
-            result = labels.copy()
-            for rows in slabs(labels.shape):
-                filling = look_up(labels[rows] == 0)
+        for top, labels, thin in squeezed_bands(make_bands()):
+            result = None
+            for rows in slabs(thin.values.shape):
+                filling = look_up(thin.values[rows] == 0)
                 if filling is not None:
+                    result = thin.values.copy() if result is None else result
                     result[rows] += filling
-            yield top, result
+            yield top, labels if result is None else thin.widened(result)
 
     return filled
 
@@ -221,14 +239,15 @@ def _dropping(
             value: ledger.replay(ledger.areas() < area_px)
             for value, ledger in _ledgers(make_bands(), width).items()
         }
-        for top, labels in make_bands():
-            result = labels.copy()
-            for rows in slabs(labels.shape):
-                for value in present(labels[rows]):
-                    gone = small[value](labels[rows] == value)
+        for top, labels, thin in squeezed_bands(make_bands()):
+            result = None
+            for rows in slabs(thin.values.shape):
+                for value in present(thin.values[rows]):
+                    gone = small[value](thin.values[rows] == value)
                     if gone is not None:
+                        result = thin.values.copy() if result is None else result
                         np.copyto(result[rows], 0, where=gone)
-            yield top, result
+            yield top, labels if result is None else thin.widened(result)
 
     return dropped
 
@@ -236,10 +255,10 @@ def _dropping(
 def _ledgers(bands: LabelBands, width: int) -> dict[int, Ledger]:
     """Enter the parts of every class."""
     ledgers: dict[int, Ledger] = {}
-    for _, labels in bands:
-        for rows in slabs(labels.shape):
-            for value in present(labels[rows]):
+    for _, _, thin in squeezed_bands(bands):
+        for rows in slabs(thin.values.shape):
+            for value in present(thin.values[rows]):
                 ledgers.setdefault(value, Ledger(width, connectivity=4))
             for value, ledger in ledgers.items():
-                ledger.enter(labels[rows] == value)
+                ledger.enter(thin.values[rows] == value, thin.edges)
     return ledgers

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from slidemask.base.types import Labels, Mask
 from slidemask.geometry.components import Ids, contacts, label, merged
+from slidemask.geometry.squeezed import Edges, relaid
 
 Value = TypeVar("Value", np.uint8, np.bool_)
 
@@ -40,20 +41,38 @@ class Ledger:
     def __init__(self, width: int, connectivity: int) -> None:
         self.connectivity = connectivity
         self.count = 0
-        self._last = np.zeros(width, np.int32)
+        self._width = width
+        self._last, self._edges = np.zeros(1, np.int32), np.array([0, width], np.intp)
         self._areas: list[NDArray[np.int64]] = []
         self._pairs: list[Ids] = []
 
-    def enter(self, band: Mask) -> Ids:
-        """Return provisional numbers of a band's components, (h, W) int32; remember areas."""
+    def enter(self, band: Mask, edges: Edges | None = None) -> Ids:
+        """Return provisional numbers of a band's components, (h, w) int32; remember areas.
+
+        Parameters
+        ----------
+        band : (h, w) bool
+        edges : (w + 1,) int, optional
+            Where its columns begin in the whole, if it is squeezed (`geometry.squeezed`, with the
+            row above).
+        """
+        self._lay(np.arange(self._width + 1) if edges is None else edges)
         ids, found = label(band, self.connectivity)
         if found:
-            self._areas.append(_areas(band, ids, found))
+            self._areas.append(_areas(band, self._edges, ids, found))
             np.add(ids, self.count, out=ids, where=band)
             self._pairs.append(contacts(self._last, ids[0], self.connectivity))
         self.count += found
         self._last = ids[-1].copy()  # a view would keep the whole band
         return ids
+
+    def row_above(self, edges: Edges) -> Ids:
+        """Return the numbers in the last row that was entered, at the columns of the next band."""
+        self._lay(edges)
+        return self._last
+
+    def _lay(self, edges: Edges) -> None:
+        self._last, self._edges = relaid(self._last, self._edges, edges), edges
 
     def replay(self, values: NDArray[Value]) -> Callable[[Mask], NDArray[Value] | None]:
         """Return what finds each pixel's value in a second pass over the same bands.
@@ -100,13 +119,14 @@ class Ledger:
         return total.astype(np.int64)[component]
 
 
-def _areas(band: Mask, ids: Ids, count: int) -> NDArray[np.int64]:
+def _areas(band: Mask, edges: Edges, ids: Ids, count: int) -> NDArray[np.int64]:
     """Count the pixels of components 1..count, by runs of pixels: there are far fewer."""
     begins = np.empty(band.shape, bool)
     begins[:, 0] = True
     np.not_equal(band[:, 1:], band[:, :-1], out=begins[:, 1:])
     starts = np.flatnonzero(begins)
-    lengths = np.diff(starts, append=band.size)
+    rows, columns = np.divmod(starts, band.shape[1])
+    lengths = np.diff(rows * edges[-1] + edges[columns], append=len(band) * edges[-1])
     areas = np.bincount(ids.ravel()[starts], weights=lengths, minlength=count + 1)
     return areas[1:].astype(np.int64)
 

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from slidemask.base.types import Labels
 from slidemask.geometry.components import Ids, slabs
+from slidemask.geometry.squeezed import squeezed_bands
 from slidemask.post.components import Ledger
 
 Walls = NDArray[np.int64]
@@ -23,13 +24,14 @@ def hole_values(
     of equals. The index is the number that the ledger gave, slab by slab.
     """
     background = Ledger(width, connectivity=8)
-    above = np.zeros(width, np.uint8)
+    last_row = np.zeros(width, np.uint8)
     rim: list[Ids] = []
     walls: list[Walls] = []
-    for _, band in bands:
-        for rows in slabs(band.shape):
-            labels, ids_above = band[rows], background.last_row
-            ids = background.enter(labels == 0)
+    for _, band, thin in squeezed_bands(bands):
+        above = last_row[thin.edges[:-1]]
+        for rows in slabs(thin.values.shape):
+            labels, ids_above = thin.values[rows], background.row_above(thin.edges)
+            ids = background.enter(labels == 0, thin.edges)
             rim.append(
                 np.unique(np.concatenate([ids[:, 0], ids[:, -1], *([] if rim else [ids[0]])]))
             )
@@ -39,6 +41,7 @@ def hole_values(
                 _walls(ids_above, ids[0], above, labels[0]),
             ]
             above = labels[-1]
+        last_row = band[-1].copy()  # a view would keep the whole band
     component, count = background.components()
     values = _commonest(np.concatenate([np.empty((3, 0), np.int64), *walls], axis=1), component)
     open_to_rim = np.zeros(count + 1, bool)

@@ -46,6 +46,8 @@ class Outlines(Settings):
         Look for straight seams within each find, and part it there.
     look_closer : bool
         Search every find a second time, alone and from near: slides that touch are told apart.
+    glass : bool
+        Make one of a label and a tissue side by side that have the shape of a glass slide.
     refine : bool
         Move the sides to the strongest edges nearby, at the photo's full resolution.
     bent_share, max_bend_share : float
@@ -63,6 +65,7 @@ class Outlines(Settings):
     min_confidence: float = Field(default=0.7, ge=0, le=1)
     seams: bool = False
     look_closer: bool = False
+    glass: bool = False
     refine: bool = True
     bent_share: float = Field(default=0.008, gt=0, lt=1)
     max_bend_share: float = Field(default=0.15, gt=0, lt=1)

@@ -10,6 +10,7 @@ from shapely.geometry import Polygon
 from slidemask.base.types import IGNORE, Labels
 from slidemask.geometry.annotations import Annotations
 from slidemask.geometry.components import merged, slabs
+from slidemask.geometry.squeezed import squeezed_bands
 from slidemask.geometry.trace import Tracer, in_reading_order
 from slidemask.geometry.valid import polygon_parts, repaired
 from slidemask.post.components import present
@@ -48,14 +49,15 @@ def vectorise(
     tracers: dict[int, Tracer] = {}
     polygons: dict[int, list[Polygon]] = {}
     row = 0
-    for top, labels in bands:
+    for top, labels, thin in squeezed_bands(bands):
         if top != row:
             raise ValueError(f"expected a band that starts in row {row}, got row {top}")
-        for rows in slabs(labels.shape):
-            for value in {*present(labels[rows])} - {IGNORE} - tracers.keys():
+        for rows in slabs(thin.values.shape):
+            some = thin.values[rows]
+            for value in {*present(some)} - {IGNORE} - tracers.keys():
                 tracers[value] = Tracer(labels.shape[1], downsample, first_row=top + rows.start)
             for value, tracer in tracers.items():
-                polygons.setdefault(value, []).extend(tracer.add(labels[rows] == value))
+                polygons.setdefault(value, []).extend(tracer.add(some == value, thin.edges))
         row += len(labels)
     if tracers and max(tracers) >= len(names):
         raise ValueError(f"label {max(tracers)} occurs, but there are only the names {names}")

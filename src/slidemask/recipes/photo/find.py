@@ -15,6 +15,7 @@ from slidemask.base.types import Mask, Probs, Rgb
 from slidemask.models.backends import Name, with_backend
 from slidemask.models.bundle import Bundle
 from slidemask.post.edges import refine
+from slidemask.post.glass import glass_joined
 from slidemask.post.outlines import Kind, Outline, Outlines, boxes, separate
 from slidemask.post.quadrilateral import Quadrilateral
 from slidemask.post.seams import parted
@@ -107,7 +108,11 @@ def photo_settings(bundle: Bundle) -> Outlines:
 def look(photo: Rgb, bundle: Bundle, settings: Outlines) -> Found:
     """Find the slides in a photo, and what looked like one and was refused."""
     found = _searched(photo, bundle, settings)
-    return _closer(found, photo, bundle, settings) if settings.look_closer else found
+    if settings.look_closer:
+        found = _closer(found, photo, bundle, settings)
+    if settings.glass:
+        found = replace(found, outlines=_in_reading_order(glass_joined(list(found.outlines))))
+    return found
 
 
 def _searched(photo: Rgb, bundle: Bundle, settings: Outlines) -> Found:
