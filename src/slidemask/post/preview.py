@@ -24,8 +24,13 @@ CAUTION = "Research use only. Not for diagnosis."
 
 
 def thumbnail(slide: Slide, longest_px: int = 1600) -> tuple[Rgb, float]:
-    """Return the whole slide, at most `longest_px` on its longer side, and its downsample."""
-    downsample = max(1.0, max(slide.size) / longest_px)
+    """Return the whole slide, at most `longest_px` on its longer side, and its downsample.
+
+    A stored level that is at most 1.3 times smaller than that is taken as it is: to average one
+    that is larger takes most of the time a picture takes.
+    """
+    least = max(1.0, max(slide.size) / longest_px)
+    downsample = min((d for d in slide.downsamples if least <= d <= 1.3 * least), default=least)
     return slide.read(Box(0, 0, *slide.size), downsample), downsample
 
 
