@@ -42,7 +42,7 @@ def open_model(path: Path) -> Model:
         compiled = openvino.compile_model(network, "AUTO")
 
         def run(image: Picture) -> NDArray[np.float32]:
-            return compiled(image)[0]
+            return np.asarray(compiled(image)[0], np.float32)
     else:
         import onnxruntime
 
@@ -52,7 +52,7 @@ def open_model(path: Path) -> Model:
         told = session.get_modelmeta().custom_metadata_map
 
         def run(image: Picture) -> NDArray[np.float32]:
-            return session.run(None, {"image": image})[0]
+            return np.asarray(session.run(None, {"image": image})[0], np.float32)
 
     names = [one["name"] for one in json.loads(told["classes"])]
     return Model(
@@ -66,7 +66,8 @@ def find_slides(photo: Picture, model: Model) -> list[tuple[Corners, float]]:
     height, width = photo.shape[:2]
     ratio = longest / max(height, width)
     size = round(width * ratio), round(height * ratio)
-    probabilities = model.predict(cv2.resize(photo, size, interpolation=cv2.INTER_AREA))
+    small = np.asarray(cv2.resize(photo, size, interpolation=cv2.INTER_AREA), np.uint8)
+    probabilities = model.predict(small)
     inside = probabilities[model.names.index("slide")]
     border = probabilities[model.names.index("border")] if "border" in model.names else 0 * inside
     slide, found = inside + border, []
@@ -86,9 +87,10 @@ def regions(
     """Yield the pixels of each slide: connected insides, each with the border nearest to it."""
     seeds = (inside > threshold) & (inside >= border)
     count, ids = cv2.connectedComponents(seeds.astype(np.uint8), connectivity=4)
-    away, nearest = cv2.distanceTransformWithLabels(
+    away, owners = cv2.distanceTransformWithLabels(
         1 - seeds.astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
     )
+    nearest = np.asarray(owners, np.int32)
     owner = np.zeros(nearest.max() + 1, np.int32)
     owner[nearest[seeds]] = ids[seeds]
     grown = np.where((inside + border > threshold) & (away <= 2 * reach + 1), owner[nearest], 0)
@@ -115,7 +117,8 @@ def edge(region: NDArray[np.bool_]) -> Corners:
     rows, columns = np.nonzero(np.diff(padded, axis=0)[:, 1:-1])
     upright = np.nonzero(np.diff(padded, axis=1)[1:-1])
     across = np.stack([columns + 0.5, rows], axis=1)
-    return np.concatenate([across, np.stack([upright[1], upright[0] + 0.5], axis=1)])
+    along = np.stack([upright[1], upright[0] + 0.5], axis=1)
+    return np.concatenate([across, along]).astype(np.float64)
 
 
 def laid(points: Corners, start: Corners, end: Corners, band: float) -> tuple[Corners, Corners]:
@@ -160,7 +163,8 @@ def straightened(photo: Picture, corners: Corners) -> Picture:
     flat = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float32)
     # OpenCV counts from the middle of the first pixel.
     to_flat = cv2.getPerspectiveTransform(corners.astype(np.float32) - 0.5, flat - 0.5)
-    return cv2.warpPerspective(photo, to_flat, (width, height), flags=cv2.INTER_LINEAR)
+    flat_slide = cv2.warpPerspective(photo, to_flat, (width, height), flags=cv2.INTER_LINEAR)
+    return np.asarray(flat_slide, np.uint8)
 
 
 def pictures(paths: list[Path], camera: str | None, every: int) -> Iterator[tuple[str, Picture]]:
@@ -170,7 +174,7 @@ def pictures(paths: list[Path], camera: str | None, every: int) -> Iterator[tupl
         if photo is None:
             print(f"{path}: cannot be read")
         else:
-            yield path.stem, photo
+            yield path.stem, np.asarray(photo, np.uint8)
     if camera is None:
         return
     video = cv2.VideoCapture(int(camera) if camera.isdigit() else camera)
@@ -180,7 +184,7 @@ def pictures(paths: list[Path], camera: str | None, every: int) -> Iterator[tupl
     try:
         while video.grab():
             if number % every == 0:
-                yield f"frame-{number:06}", video.retrieve()[1]
+                yield f"frame-{number:06}", np.asarray(video.retrieve()[1], np.uint8)
             number += 1
     finally:
         video.release()

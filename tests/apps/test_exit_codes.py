@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from journey import GLAND, disc_cases, discs, write_png
+from slidemask.base.errors import OutputError
 from slidemask.data.cohort import write_cohort
 from slidemask.recipes.recipe import Recipe, write_recipe
 from slidemask.tiles.grid import Tiling
@@ -232,3 +233,26 @@ def test_a_disk_that_is_full_at_the_very_end_costs_only_the_tables(
     assert code == 1
     assert "good.png: was done before" in out
     assert Path("out/summary.csv").read_text().count("\n") == 3
+
+
+@pytest.mark.usefixtures("here")
+def test_work_that_a_share_keeps_open_does_not_undo_a_slide(
+    slidemask: Command,
+    model: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def kept(folder: Path) -> None:
+        raise OutputError(f"{folder} could not be removed (Directory not empty).")
+
+    line = ("segment", "good.png", "--mpp", 1, "-m", model, "-o", "out", "--device", "cpu")
+    with monkeypatch.context() as patched:
+        patched.setattr("slidemask.recipes.oneslide.remove_folder", kept)
+        code, out, _ = slidemask(*line)
+    assert code == 0
+    assert "good.png: done" in out
+    assert ".work could not be removed" in caplog.text
+    assert Path("out/good/.work").exists()
+    code, out, _ = slidemask(*line)
+    assert "was done before" in out
+    assert not Path("out/good/.work").exists()

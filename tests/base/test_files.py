@@ -4,13 +4,25 @@ import errno
 import json
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from slidemask.base import files
 from slidemask.base.errors import OutputError
-from slidemask.base.files import output_folder, sha256, write_json, write_text, written_whole
+from slidemask.base.files import (
+    append_synced,
+    folder_written_whole,
+    output_folder,
+    remove_folder,
+    require_free,
+    sha256,
+    write_json,
+    write_text,
+    written_whole,
+)
 
 
 class PowerCutError(Exception):
@@ -159,7 +171,7 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return calls
 
 
-@pytest.mark.parametrize("code", ["EINVAL", "ENOTSUP"])
+@pytest.mark.parametrize("code", ["EINVAL", "ENOTSUP", "EACCES", "EPERM", "EBADF"])
 def test_a_share_that_flushes_no_folders_is_written_to_all_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str
 ) -> None:
@@ -173,3 +185,157 @@ def test_a_share_that_flushes_no_folders_is_written_to_all_the_same(
     monkeypatch.setattr(os, "fsync", refused)
     write_text(tmp_path / "a.txt", "x")
     assert (tmp_path / "a.txt").read_text() == "x"
+
+
+def failing(code: int, times: int, real: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a call that fails so many times before it does what it should."""
+    left = iter(range(times))
+
+    def call(*arguments: Any, **named: Any) -> Any:
+        if next(left, None) is not None:
+            raise OSError(code, os.strerror(code))
+        return real(*arguments, **named)
+
+    return call
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "_PAUSES_S", (0.0, 0.0))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="folders cannot be flushed there")
+def test_a_folder_that_may_not_be_listed_is_written_to_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "open", failing(errno.EACCES, 99, os.open))
+    files.sync_folder(tmp_path)
+
+
+@pytest.mark.parametrize("code", ["EINVAL", "ENOTSUP", "ENOSYS"])
+def test_a_file_system_that_flushes_when_it_likes_is_written_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str
+) -> None:
+    monkeypatch.setattr(os, "fsync", failing(getattr(errno, code), 99, os.fsync))
+    write_text(tmp_path / "a.txt", "x")
+    append_synced(tmp_path / "a.txt", b"y")
+    assert (tmp_path / "a.txt").read_text() == "xy"
+
+
+@pytest.mark.parametrize("code", ["EIO", "EDQUOT", "ENOSPC", "EROFS", "ESTALE"])
+@pytest.mark.parametrize("appended", [False, True])
+def test_what_did_not_reach_the_disk_is_no_success(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, *, appended: bool
+) -> None:
+    number = getattr(errno, code)
+    monkeypatch.setattr(os, "fsync", failing(number, 99, os.fsync))
+    with pytest.raises(OutputError, match=os.strerror(number)):
+        append_synced(tmp_path / "a.txt", b"x") if appended else write_text(tmp_path / "a.txt", "x")
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("code", ["EBUSY", "ETXTBSY", "ESTALE", "EACCES"])
+def test_a_name_that_somebody_reads_is_taken_when_it_is_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str
+) -> None:
+    path, number = tmp_path / "a.txt", getattr(errno, code)
+    path.write_text("old")
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "replace", failing(number, 2, Path.replace))
+        write_text(path, "new")
+    assert path.read_text() == "new"
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "replace", failing(number, 3, Path.replace))
+        with pytest.raises(OutputError, match=os.strerror(number)):
+            write_text(path, "newer")
+    assert path.read_text() == "new"
+    assert [found.name for found in tmp_path.iterdir()] == ["a.txt"]
+
+
+@pytest.mark.parametrize(("code", "words"), [("EXDEV", "several devices"), ("EPERM", "rights")])
+def test_what_does_not_pass_is_not_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, words: str
+) -> None:
+    monkeypatch.setattr(Path, "replace", failing(getattr(errno, code), 1, Path.replace))
+    with pytest.raises(OutputError, match=words):
+        write_text(tmp_path / "a.txt", "new")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_renaming_whose_answer_was_lost_has_happened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """NFS sends the call again and hears that there is no such file."""
+    path, replace = tmp_path / "a.txt", Path.replace
+    path.write_text("old")
+
+    def twice(old: Path, new: Path) -> Path:
+        replace(old, new)
+        return replace(old, new)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "replace", twice)
+        write_text(path, "new")
+    assert path.read_text() == "new"
+
+    def lost(old: Path, new: Path) -> Path:
+        old.unlink()
+        return replace(old, new)
+
+    monkeypatch.setattr(Path, "replace", lost)
+    with pytest.raises(OutputError, match="No such file"):
+        write_text(path, "newer")
+    assert path.read_text() == "new"
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_folder_goes_when_nobody_has_anything_of_it_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is removed while it is open leaves a `.nfs…` file, so the folder is not empty."""
+    folder = tmp_path / "work"
+    (folder / "parts").mkdir(parents=True)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "rmdir", failing(errno.ENOTEMPTY, 2, os.rmdir))
+        remove_folder(folder)
+    assert not folder.exists()
+    remove_folder(folder)
+    folder.mkdir()
+    monkeypatch.setattr(os, "rmdir", failing(errno.EBUSY, 99, os.rmdir))
+    with pytest.raises(OutputError, match=r"work could not be removed .* has it open"):
+        remove_folder(folder)
+
+
+def test_names_that_are_taken_are_found_before_anything_is_written(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").write_text("x")
+    require_free(tmp_path / "b", tmp_path / "none")
+    with pytest.raises(OutputError, match="a is a folder"):
+        require_free(tmp_path / "b", tmp_path / "a")
+
+
+def test_a_link_to_nowhere_is_no_output_folder(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "gone")
+    with pytest.raises(OutputError, match=r"is a link to .*gone, which does not exist"):
+        output_folder(tmp_path / "link")
+    (tmp_path / "gone").mkdir()
+    assert output_folder(tmp_path / "link") == tmp_path / "link"
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_folder_that_cannot_be_replaced_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Layers of a container's disk rename no folder of the image (EXDEV)."""
+    folder = tmp_path / "bundle"
+    for text in ("old", "new"):
+        with folder_written_whole(folder) as beside:
+            (beside / "a").write_text(text)
+    monkeypatch.setattr(Path, "rename", failing(errno.EXDEV, 1, Path.rename))
+    with (
+        pytest.raises(OutputError, match=r"bundle could not be replaced .* another --out"),
+        folder_written_whole(folder) as beside,
+    ):
+        (beside / "a").write_text("newer")
+    assert (folder / "a").read_text() == "new"
+    assert [found.name for found in tmp_path.iterdir()] == ["bundle"]

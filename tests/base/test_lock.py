@@ -1,6 +1,7 @@
 """One process at a time, and nobody waits for the dead."""
 
 import errno
+import socket
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -87,7 +88,7 @@ def test_an_unreadable_signature_is_still_somebody(tmp_path: Path) -> None:
             assert holder == "another process"
 
 
-@pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS])
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL])
 def test_where_there_are_no_locks_a_marker_stands_for_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
@@ -111,3 +112,77 @@ def test_a_folder_that_cannot_be_is_named(tmp_path: Path) -> None:
         locked(tmp_path / "file" / "a.lock"),
     ):
         pass
+
+
+@pytest.mark.parametrize("code", [errno.EAGAIN, errno.EACCES])
+def test_a_share_may_say_held_in_two_ways(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    fcntl = pytest.importorskip("fcntl")
+
+    def held(_descriptor: int, _operation: int) -> None:
+        raise OSError(code, "held")
+
+    monkeypatch.setattr(fcntl, "flock", held)
+    with locked(tmp_path / "a.lock") as holder:
+        assert holder == "another process"
+
+
+def test_a_share_that_cannot_ask_is_no_lock_and_no_marker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fcntl = pytest.importorskip("fcntl")
+
+    def broken(_descriptor: int, _operation: int) -> None:
+        raise OSError(errno.EIO, "the lock daemon is gone")
+
+    monkeypatch.setattr(fcntl, "flock", broken)
+    with (
+        pytest.raises(OutputError, match=r"the lock daemon is gone.*--out"),
+        locked(tmp_path / "a.lock"),
+    ):
+        pass
+    assert not list(tmp_path.glob("*.marker"))
+
+
+def test_a_file_that_the_share_has_forgotten_is_asked_for_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fcntl = pytest.importorskip("fcntl")
+    flock, answers = fcntl.flock, iter([errno.ESTALE])
+
+    def stale(descriptor: int, operation: int) -> None:
+        if code := next(answers, 0):
+            raise OSError(code, "stale")
+        flock(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", stale)
+    with locked(tmp_path / "a.lock") as first, locked(tmp_path / "a.lock") as second:
+        assert first is None
+        assert second is not None
+
+
+def test_who_can_lock_sees_the_marker_of_one_who_could_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A lock service that comes back does not let a second one in; a marker of the dead does."""
+    fcntl = pytest.importorskip("fcntl")
+
+    def refused(_descriptor: int, _operation: int) -> None:
+        raise OSError(errno.ENOLCK, "refused")
+
+    path = tmp_path / "a.lock"
+    with ExitStack() as marked:
+        with monkeypatch.context() as patched:
+            patched.setattr(fcntl, "flock", refused)
+            assert marked.enter_context(locked(path)) is None
+        for _ in range(2):
+            with locked(path) as second:
+                assert second is not None
+    with locked(path) as third:
+        assert third is None
+    with subprocess.Popen([sys.executable, "-c", "pass"]) as gone:
+        gone.wait()
+    path.with_suffix(".marker").write_text(f"{gone.pid}\n{socket.gethostname()}\n")
+    with locked(path) as fourth:
+        assert fourth is None

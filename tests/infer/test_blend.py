@@ -38,6 +38,24 @@ def test_ring_is_a_weighted_mean_and_moves_up() -> None:
     assert not ring.flush(4).any()
 
 
+def test_ring_of_a_wide_canvas_holds_only_what_tiles_cover() -> None:
+    """Far apart, at the edges of blocks and beyond the canvas: as sums over all of it."""
+    rng = np.random.default_rng(1)
+    ring, weight = Ring(classes=1, tile=4, width=1001), weights(4, 3, "ramp")
+    total, share = np.zeros((1, 4, 1004), np.float32), np.zeros((4, 1004), np.float32)
+    for x in (0, 3, 300, 402, 405, 999):
+        tile = rng.random((1, 4, 4), np.float32)
+        ring.add(tile, x, weight)
+        total[:, :, x : x + 4] += tile * weight
+        share[:, x : x + 4] += weight
+    mean = np.divide(total, share, out=np.zeros_like(total), where=share > 0)
+    expected = np.rint(255 * mean)[:, :, :1001]
+    assert len(ring._blocks) == 8  # 0, 1; 75; 100 to 102; 249, 250
+    np.testing.assert_array_equal(ring.flush(3), expected[:, :3])
+    np.testing.assert_array_equal(ring.flush(1), expected[:, 3:])
+    assert not ring._blocks
+
+
 def test_views_of_a_network_without_context_change_nothing() -> None:
     tiles = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3), np.uint8)
     plain = predict_views(Darkness(), tiles, Blend())  # type: ignore[arg-type]

@@ -1,5 +1,6 @@
 """What is on disk when: a band, its line in the journal, the names of both."""
 
+import json
 import os
 from pathlib import Path
 
@@ -61,3 +62,24 @@ def test_a_damaged_job_is_named(tmp_path: Path, damaged: str) -> None:
     (tmp_path / "job.json").write_text(damaged)
     with pytest.raises(OutputError, match=r"job\.json is damaged .*--overwrite"):
         BandStore(tmp_path, {"job": 1}, SHAPE)
+
+
+def test_only_columns_that_hold_something_are_stored(tmp_path: Path) -> None:
+    """Bands come back as they were, empty ones without a byte; journals of before are read."""
+    rng = np.random.default_rng(0)
+    sparse = np.zeros((3, 2, 10, 500), np.uint8)
+    sparse[0, :, :, 100:120] = rng.integers(0, 256, (2, 10, 20))
+    sparse[0, 1, 3, 400] = 7
+    sparse[2] = rng.integers(0, 256, (2, 10, 500))
+    store = BandStore(tmp_path, {"job": 1}, (2, 30, 500))
+    for one in sparse:
+        store.append(one)
+    assert store.entries[1].length == 0
+    assert store.entries[0].columns == [[100, 120], [400, 401]]
+    journal = tmp_path / "journal.jsonl"
+    lines = [json.loads(line) for line in journal.read_text().splitlines()]
+    assert lines[2].pop("columns") == [[0, 500]]
+    journal.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    again = BandStore(tmp_path, {"job": 1}, (2, 30, 500))
+    assert again.complete
+    np.testing.assert_array_equal([one for _, one in again.bands()], sparse)

@@ -190,10 +190,10 @@ def test_unknown_ending_and_missing_folder_are_named(tmp_path: Path):
 class Recorder:
     """A slide that only notes what was read."""
 
-    id, mpp, downsamples = "s", None, (1.0,)
+    id, mpp = "s", None
 
-    def __init__(self, size: Size) -> None:
-        self.size = size
+    def __init__(self, size: Size, downsamples: tuple[float, ...] = (1.0,)) -> None:
+        self.size, self.downsamples = size, downsamples
 
     def read(self, box: Box, downsample: float = 1.0) -> np.ndarray:
         return np.zeros((*box.shape_at(downsample), 3), np.uint8)
@@ -207,3 +207,13 @@ def test_thumbnail_never_enlarges(size: Size, shape: tuple[int, int], downsample
     picture, found = thumbnail(Recorder(size))
     assert picture.shape[:2] == shape
     assert found == downsample
+
+
+@pytest.mark.parametrize(("levels", "downsample"), [((1.0, 4.0, 12.5), 12.5), ((1.0, 14.0), 10.0)])
+def test_a_stored_level_is_taken_where_it_is_hardly_smaller(
+    levels: tuple[float, ...], downsample: float
+):
+    """Never one that is larger than asked for, nor one that is much smaller."""
+    picture, found = thumbnail(Recorder(Size(16000, 8000), levels))
+    assert found == downsample
+    assert picture.shape[1] == 16000 / downsample

@@ -10,6 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import ndimage
 
 from journey import GLAND, disc_cases
 from slidemask.base.classes import ClassInfo, ClassMap
@@ -27,12 +30,19 @@ from slidemask.models.backends import load, with_backend
 from slidemask.models.build import ModelSpec
 from slidemask.models.bundle import Bundle, zip_bundle
 from slidemask.models.int8 import fingerprint, has_int8
-from slidemask.recipes.cascade import Settled, Survey, coarse_recipe, settle_cascade
+from slidemask.models.late import Late
+from slidemask.recipes.cascade import (
+    Settled,
+    Survey,
+    coarse_recipe,
+    kept_until,
+    settle_cascade,
+)
 from slidemask.recipes.recipe import Recipe, load_recipe, write_recipe
 from slidemask.recipes.results import read_summary
 from slidemask.recipes.segment import Options, segment
 from slidemask.recipes.study.cascade import MASK, CascadeJob, agreement, study_cascade
-from slidemask.recipes.study.cascade import trained as given
+from slidemask.recipes.study.cascade import trained as both_trained
 from slidemask.recipes.study.cascadewriting import in_words, write_cascade
 from slidemask.recipes.study.row import Means
 from slidemask.recipes.training import Trained, train
@@ -41,7 +51,9 @@ from slidemask.tiles.grid import Tiling, lay_grid
 from slidemask.tiles.select import TileSet
 from slidemask.train.schedule import Schedule, Selection
 
-SPEC = CascadeSpec(factor=2, recall=0.9, tile_px=32, epochs=3, model=ModelSpec(width=4, depth=1))
+SPEC = CascadeSpec(
+    factor=2, recall=0.9, confidence=0, tile_px=32, epochs=3, model=ModelSpec(width=4, depth=1)
+)
 RECIPE = Recipe(
     name="discs",
     classes=GLAND,
@@ -80,6 +92,10 @@ def test_the_recipe_survives_its_file(tmp_path: Path) -> None:
     assert found.min_tissue_share == 0
 
 
+NONE = np.zeros((2, 256), np.int64)
+"""No objects."""
+
+
 def counts(**pixels: int) -> np.ndarray:
     """Return 256 counts; `at_9=5` is 5 pixels at 9."""
     found = np.zeros(256, np.int64)
@@ -92,7 +108,7 @@ def test_every_class_keeps_the_recall() -> None:
     """A rare class that the coarse network hardly sees decides, though all pixels would not."""
     common, rare = counts(at_200=10_000), counts(at_50=9, at_90=1)
     tiles = counts(at_10=30, at_50=2, at_90=1, at_200=7)
-    survey = Survey(np.array([common, rare]), tiles, 5)
+    survey = Survey(np.array([common, rare]), tiles, 5, NONE)
     assert survey.threshold(0.9) == 50 / 255
     assert survey.recall(50 / 255) == 1
     assert survey.recall(51 / 255) == pytest.approx(0.1)
@@ -104,11 +120,55 @@ def test_every_class_keeps_the_recall() -> None:
 
 
 def test_a_class_that_no_validation_slide_shows_is_looked_for_everywhere() -> None:
-    survey = Survey(np.array([counts(at_200=5), counts()]), counts(at_0=3, at_200=1), 1)
+    survey = Survey(np.array([counts(at_200=5), counts()]), counts(at_0=3, at_200=1), 1, NONE)
     assert survey.threshold(0.9) == 0
     assert survey.recall(0) == 1
     assert Settled.of(survey, 0.9).left == 4
-    assert math.isnan(Survey(np.zeros((1, 256), np.int64), counts(at_0=3), 1).recall(0.5))
+    assert math.isnan(Survey(np.zeros((1, 256), np.int64), counts(at_0=3), 1, NONE).recall(0.5))
+
+
+@pytest.mark.parametrize("confidence", [0.8, 0.95])
+def test_the_recall_promised_is_kept_for_as_many_as_were_to_be_sure(confidence: float) -> None:
+    """Many cohorts of 80 objects each: how often does the choice keep 0.9 of all objects?"""
+    rng, asked, cohorts, kept = np.random.default_rng(0), 0.9, 1000, 0
+    for _ in range(cohorts):
+        values = (255 * rng.beta(2, 1, 80)).astype(int)
+        found = np.bincount(values, minlength=256)[None]
+        survey = Survey(found, counts(at_0=1), 1, found)
+        level = level_of(survey.threshold(asked, confidence))
+        kept += 1 - (level / 255) ** 2 >= asked  # of beta(2, 1), the share at it or above
+    assert kept / cohorts >= confidence - 0.02
+    assert kept / cohorts < 1  # and no more than needed
+
+
+def test_too_few_objects_promise_nothing_and_it_is_said() -> None:
+    few = counts(at_3=1, at_90=9)
+    survey = Survey(100 * few[None], counts(at_0=50, at_3=20, at_90=30), 5, few[None])
+    settled = Settled.of(survey, 0.95, 0.95)
+    assert settled.threshold == 3 / 255  # all of them, though 0.9 of the pixels are at 90
+    assert (settled.found, settled.objects) == (10, 10)
+    assert settled.promised == pytest.approx(0.05 ** (1 / 10))  # the rule of Clopper and Pearson
+    assert "cannot be promised from 10 validation objects (that takes 59 objects" in str(settled)
+    assert "no number of objects" in Settled.of(survey, 1.0, 0.95).short
+    assert Settled.of(survey, 0.7, 0.95).short == ""
+    assert Settled.of(survey, 0.9, 0).threshold == 90 / 255
+    blind = counts(at_0=1, at_90=99)
+    unseen = Settled.of(Survey(blind[None], counts(at_0=5), 1, blind[None]), 0.99, 0.95)
+    assert (unseen.threshold, unseen.promised, unseen.short) == (0, 1, "")
+    assert "looks everywhere" in str(unseen)
+    assert Settled(threshold=0.5, recall=1, tiles=4, left=2).short == ""
+
+
+@given(seed=st.integers(0, 999))
+@settings(max_examples=40, deadline=None)
+def test_an_object_is_kept_while_half_of_it_is(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    mask, seen = rng.random((12, 15)) < 0.3, rng.integers(0, 256, (12, 15), np.uint8)
+    found: Any = ndimage.label(mask, np.ones((3, 3)))
+    ids, number = found
+    objects = [seen[ids == one] for one in range(1, number + 1)]
+    expected = [max(t for t in range(256) if (one >= t).mean() >= 0.5) for one in objects]
+    np.testing.assert_array_equal(kept_until(mask, seen), np.bincount(expected, minlength=256))
 
 
 def test_the_threshold_keeps_the_recall_that_was_asked_for(
@@ -239,6 +299,10 @@ def test_masks_are_the_same_whatever_computes(
         assert [one.state for one in outcomes] == ["done"] * 2
         looked_at[backend] = [read_summary(o.folder)["tiles"]["looked_at"] for o in outcomes]
     assert looked_at["torch"] == looked_at["openvino"]
+    later = load(str(trained.run), "cpu", "openvino")  # both lie ready and have agreed
+    assert isinstance(later.network, Late)
+    assert later.coarse is not None
+    assert isinstance(later.coarse.network, Late)
     for case in cases[6:]:
         total = agreement(*(tmp_path / b / case.slide.stem / MASK for b in looked_at))
         assert total.dice[1] > 0.98
@@ -282,7 +346,7 @@ def test_a_model_that_is_there_gets_a_coarse_network(trained: Trained, cases: li
     out, model = trained.run.parent.parent / "given", trained.run / "bundle"
     shutil.copytree(trained.run / "coarse", out / "run" / "coarse")
     job = CascadeJob(RECIPE, tuple(cases), out, (), Means("cpu", 1), str(model))
-    given(job, out / "run")
+    both_trained(job, out / "run")
     bundle, before = Bundle.load(out / "run", "cpu"), Bundle.load(model, "cpu")
     assert bundle.coarse is not None
     assert before.coarse is not None
@@ -292,7 +356,7 @@ def test_a_model_that_is_there_gets_a_coarse_network(trained: Trained, cases: li
     assert (out / "run" / "bundle" / weights).read_bytes() == (model / weights).read_bytes()
     other = RECIPE.model_copy(update={"classes": ClassMap(classes=(ClassInfo(name="tumour"),))})
     with pytest.raises(SettingsError, match="finds gland, and recipe discs tumour"):
-        given(replace(job, recipe=other), out / "run")
+        both_trained(replace(job, recipe=other), out / "run")
     alone = RECIPE.model_copy(update={"cascade": None})
     with pytest.raises(SettingsError, match="has no \\[cascade\\]"):
         list(study_cascade(replace(job, recipe=alone)))

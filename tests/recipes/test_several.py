@@ -197,7 +197,7 @@ def test_progress_is_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_table_shows_every_device_s_slide(monkeypatch: pytest.MonkeyPatch) -> None:
     """Both are under way when both tell how far they are, the one begun first as the last."""
     both, first_said = threading.Barrier(2), threading.Event()
-    shown: list[str] = []
+    shown: dict[str, tuple[str, str, float | None]] = {}
 
     def serve(work: _Work, _device: str, connection: Connection) -> int:
         line = _Line(connection)
@@ -216,20 +216,21 @@ def test_the_table_shows_every_device_s_slide(monkeypatch: pytest.MonkeyPatch) -
         assert line.next(ahead=False) is None
         return 0
 
-    slides = [Path(f"{n}.svs") for n in range(2)]
-    board = Board(slides)
+    board = Board([Path(f"{n}.svs") for n in range(2)])
 
     def watch(outcome: Outcome) -> None:
-        if outcome.state == "failed" and not shown:
-            shown.extend(board._lines[n].state + board._lines[n].note for n in range(2))
-            shown.extend(str(board._lines[n].share) for n in range(2))
+        if outcome.state == "failed":  # each device's own messages come in order
+            line = board._lines[int(outcome.slide.stem)]
+            shown[outcome.slide.stem] = (line.state, line.note, line.share)
         board.tell(outcome)
 
     with heard_by(board.progress):
         dealt(2, 2, serve, monkeypatch, watch)
-    states, shares = shown[:2], shown[2:]
-    assert sorted(states) == ["predictingon cuda:0", "predictingon cuda:1"]
-    assert shares == ["0.7", "0.3"]
+    devices = sorted(note for _, note, _ in shown.values())
+    assert devices == ["on cuda:0", "on cuda:1"]
+    assert {n: (state, share) for n, (state, _, share) in shown.items()} == {
+        "0": ("predicting", 0.7), "1": ("predicting", 0.3),
+    }  # fmt: skip
 
 
 def test_wrong_models_are_told_before_anything_starts(tmp_path: Path) -> None:

@@ -4,23 +4,36 @@ A file's bytes are flushed to the disk, then it gets its name, then the folder w
 flushed: whoever finds the name finds the whole file, and what was written before it is there too.
 On Windows folders cannot be flushed; there a file written last may vanish, but never be half
 there. What a disk itself holds back when it is told to flush, nobody here can know.
+
+Network shares answer some calls in ways of their own: they flush no folders, or keep a name busy
+while somebody reads the file. What passes is tried again for a moment; docs/scale.md says what
+holds there and what does not.
 """
 
 import errno
 import hashlib
 import json
+import logging
 import os
 import shutil
+import time
 import uuid
-from collections.abc import Generator
+from collections.abc import Callable, Collection, Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from slidemask.base.errors import OutputError
 
-_NO_FOLDER_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.ENOSYS}
-"""What some network shares answer, which keep names in their own way."""
+_NO_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
+"""What file systems answer that flush when they like."""
+_NO_FOLDER_SYNC = _NO_SYNC | {errno.EACCES, errno.EPERM, errno.EBADF, errno.EISDIR}
+"""What network shares answer that keep names in their own way, or let nobody list a folder."""
+_PASSING = {errno.EBUSY, errno.ETXTBSY, errno.ESTALE, errno.EACCES, errno.ENOTEMPTY}
+"""What a share answers while somebody reads a file that is to be replaced or removed."""
+_PAUSES_S = (0.05, 0.2, 0.5, 1.0)
+T = TypeVar("T")
+log = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -38,13 +51,12 @@ def written_whole(path: Path) -> Generator[Path]:
     try:
         yield beside
         with beside.open("r+b") as file:  # Windows flushes only what may be written to
-            os.fsync(file.fileno())
-        beside.replace(path)
+            _sync(file.fileno())
+        _rename(beside, path)
         sync_folder(path.parent)
     except OSError as error:
         raise OutputError(
-            f"{path} could not be written ({error.strerror or error}). "
-            "Check the folder's rights and the free space on its disk."
+            f"{path} could not be written ({error.strerror or error}). {_advice(error)}"
         ) from error
     finally:
         with suppress(OSError):  # where nothing could be written there is nothing to remove
@@ -61,7 +73,7 @@ def folder_written_whole(path: Path) -> Generator[Path]:
     Raises
     ------
     OutputError
-        If no folder can be made there.
+        If no folder can be made there, or the older one stays in its place.
     """
     output_folder(path.parent)
     mark = uuid.uuid4().hex[:8]
@@ -69,9 +81,14 @@ def folder_written_whole(path: Path) -> Generator[Path]:
     beside.mkdir()
     try:
         yield beside
-        if path.exists():
-            path.rename(old)
-        beside.rename(path)
+        try:
+            if path.exists():
+                _patiently(lambda: path.rename(old))
+            _patiently(lambda: beside.rename(path))
+        except OSError as error:
+            raise OutputError(
+                f"{path} could not be replaced ({error.strerror or error}). {_advice(error)}"
+            ) from error
     finally:
         shutil.rmtree(beside, ignore_errors=True)
         if old.exists():
@@ -90,11 +107,10 @@ def append_synced(path: Path, data: bytes) -> None:
         with path.open("ab") as file:
             file.write(data)
             file.flush()
-            os.fsync(file.fileno())
+            _sync(file.fileno())
     except OSError as error:
         raise OutputError(
-            f"{path} could not be written ({error.strerror or error}). Free some space and run "
-            "the same command again: it goes on where it stopped."
+            f"{path} could not be written ({error.strerror or error}). {_advice(error)}"
         ) from error
 
 
@@ -102,14 +118,83 @@ def sync_folder(folder: Path) -> None:
     """Make the names in a folder outlast a power cut; on Windows there is no way to."""
     if os.name == "nt":
         return
-    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except PermissionError:  # it may be written to, but not listed
+        return
+    try:
+        _sync(descriptor, _NO_FOLDER_SYNC)
+    finally:
+        os.close(descriptor)
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a folder and all in it; what is not there is removed already.
+
+    Raises
+    ------
+    OutputError
+        If something stays, such as what another machine has open on a network share.
+    """
+    try:
+        _patiently(lambda: shutil.rmtree(folder))
+    except FileNotFoundError:
+        if folder.exists():  # somebody else removed what was in it meanwhile
+            shutil.rmtree(folder, ignore_errors=True)
+    except OSError as error:
+        raise OutputError(
+            f"{folder} could not be removed ({error.strerror or error}). {_advice(error)}"
+        ) from error
+
+
+def _sync(descriptor: int, unable: Collection[int] = _NO_SYNC) -> None:
     try:
         os.fsync(descriptor)
     except OSError as error:
-        if error.errno not in _NO_FOLDER_SYNC:
+        if error.errno not in unable:
             raise
-    finally:
-        os.close(descriptor)
+        log.debug("no fsync here: %s", error)
+
+
+def _rename(beside: Path, path: Path) -> None:
+    """Give a file its name, for good when this returns.
+
+    An answer of a share may be lost and the call sent again: then it says that there is no such
+    file, and the name is the new file's already.
+    """
+    inode = beside.stat().st_ino
+    try:
+        _patiently(lambda: beside.replace(path))
+    except FileNotFoundError:
+        if not (path.exists() and path.stat().st_ino == inode):
+            raise
+
+
+def _patiently(step: Callable[[], T]) -> T:
+    """Return what `step` gives, tried again for a moment where what ails it may pass."""
+    for pause in _PAUSES_S:
+        try:
+            return step()
+        except OSError as error:
+            if error.errno not in _PASSING:
+                raise
+            log.debug("tried again in %g s: %s", pause, error)
+            time.sleep(pause)
+    return step()
+
+
+def _advice(error: OSError) -> str:
+    """Say what to do about it."""
+    if error.errno in _PASSING - {errno.EACCES}:
+        return "Another program, or another machine, has it open: end that, and try again."
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return "Free some space and run the same command again: it goes on where it stopped."
+    if error.errno == errno.EXDEV:
+        return (
+            "Its folder lies on several devices, between which nothing can be renamed: choose "
+            "another --out."
+        )
+    return "Check the folder's rights and the free space on its disk."
 
 
 def write_text(path: Path, text: str) -> None:

@@ -4,7 +4,8 @@ The operating system holds the lock and frees it when the process ends, however 
 has to take over anything. On a network share it holds between machines where the share passes
 locks on. Where a file system knows no locks, a marker file stands for one; a marker whose process
 is gone is taken over on the same machine, but one that another machine left must be removed by
-hand.
+hand. All machines must find the same: one that locks does not see another's marker, so before it
+relies on its lock it looks for one.
 """
 
 import errno
@@ -21,7 +22,7 @@ from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 from slidemask.base.errors import OutputError
 from slidemask.base.files import output_folder
 
-_NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS}
+_NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
 
 
 @contextmanager
@@ -76,16 +77,24 @@ def seems_locked(path: Path) -> bool:
 
 
 def _taken(path: Path) -> BaseFileLock | None:
-    lock: BaseFileLock
+    marker = SoftFileLock(path.with_suffix(".marker"), timeout=0, thread_local=False)
+    lock = FileLock(path, timeout=0, thread_local=False, fallback_to_soft=False)
     try:
-        lock = FileLock(path, timeout=0, thread_local=False, fallback_to_soft=False)
         try:
-            lock.acquire()
+            _acquired(lock)
         except OSError as error:
             if isinstance(error, Timeout) or error.errno not in _NO_LOCKS:
                 raise
-            lock = SoftFileLock(path.with_suffix(".marker"), timeout=0, thread_local=False)
-            lock.acquire()
+            marker.acquire()
+            return marker
+        if not Path(marker.lock_file).exists():
+            return lock
+        try:  # from a time or a machine without locks: is anybody still behind it?
+            marker.acquire()
+            marker.release()
+        except BaseException:
+            lock.release()
+            raise
     except Timeout:
         return None
     except OSError as error:
@@ -94,6 +103,16 @@ def _taken(path: Path) -> BaseFileLock | None:
             "or choose another --out."
         ) from error
     return lock
+
+
+def _acquired(lock: BaseFileLock) -> None:
+    """Take a lock; a share may have forgotten the file that it knew by this name."""
+    try:
+        lock.acquire()
+    except OSError as error:
+        if error.errno != errno.ESTALE:
+            raise
+        lock.acquire()
 
 
 def _sign(path: Path) -> None:

@@ -17,6 +17,7 @@ from shapely.geometry import Polygon
 
 from slidemask.base.types import Mask
 from slidemask.geometry.components import Ids, contacts, label, merged, slabs
+from slidemask.geometry.squeezed import Edges, relaid
 
 
 class Corners(NamedTuple):
@@ -86,17 +87,28 @@ class Tracer:
     def __init__(self, width: int, scale: float = 1.0, first_row: int = 0) -> None:
         self._scale = scale
         self._row = first_row
-        self._above = np.zeros(width, np.int32)
+        self._width = width
+        self._above, self._edges = np.zeros(1, np.int32), np.array([0, width], np.intp)
         self._open_parts = 0
         self._open = _corners(self._above[:0], np.zeros((1, 0), np.int32), row=0)
 
-    def add(self, band: Mask) -> list[Polygon]:
-        """Take the next rows, (h, W) bool; return the parts that end above the last of them."""
+    def add(self, band: Mask, edges: Edges | None = None) -> list[Polygon]:
+        """Take the next rows; return the parts that end above the last of them.
+
+        Parameters
+        ----------
+        band : (h, w) bool
+        edges : (w + 1,) int, optional
+            Where its columns begin in the whole, if it is squeezed (`geometry.squeezed`, with the
+            row above).
+        """
+        edges = np.arange(self._width + 1) if edges is None else edges
+        self._above, self._edges = relaid(self._above, self._edges, edges), edges
         return [polygon for rows in slabs(band.shape) for polygon in self._add(band[rows])]
 
     def finish(self) -> list[Polygon]:
         """Return the parts that end with the mask."""
-        return self.add(np.zeros((1, self._above.size), bool))
+        return self.add(np.zeros((1, self._above.size), bool), self._edges)
 
     def _add(self, band: Mask) -> list[Polygon]:
         if not (self._open_parts or band.any()):
@@ -108,6 +120,7 @@ class Tracer:
             self._open_parts + count, contacts(self._above, ids[0], connectivity=4)
         )
         corners = _corners(self._above, ids, self._row)
+        corners = corners._replace(column=self._edges[corners.column].astype(np.int32))
         both = Corners._make(map(np.concatenate, zip(self._open, corners, strict=True)))
         corners = both._replace(component=joined[both.component])
         last = joined[ids[-1]]

@@ -1,6 +1,6 @@
 """Weighted overlap in a ring of rows: as high as one tile, whatever the slide's height."""
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,6 +8,7 @@ from pydantic import Field
 
 from slidemask.base.settings import Settings
 from slidemask.base.types import Probs, Quantised
+from slidemask.geometry.squeezed import blank, zeros
 from slidemask.infer.votes import Votes
 from slidemask.models.devices import Precision
 
@@ -97,7 +98,8 @@ def as_votes(probs: Probs, share: float) -> Probs:
 class Ring:
     """Sums of weighted foreground probabilities for the rows that are still open.
 
-    Memory is (classes + 1) x tile x width float32.
+    They are held in blocks of columns, and only where tiles were: memory is (classes + 1) x tile
+    float32 for each column of a block, and time goes by tiles, whatever the slide's width.
 
     Parameters
     ----------
@@ -110,34 +112,64 @@ class Ring:
     """
 
     def __init__(self, classes: int, tile: int, width: int) -> None:
-        self._sum = np.zeros((classes, tile, width), np.float32)
-        self._weight = np.zeros((tile, width), np.float32)
-        self._width = width
-        self._empty = True
+        self._blocks: dict[int, _Sums] = {}
+        self._classes, self._tile, self._width = classes, tile, width
 
     def add(self, probs: Probs, x: int, weight: NDArray[np.float32]) -> None:
         """Add one tile's (K, tile, tile) foreground probabilities at column `x`."""
-        end = min(x + weight.shape[1], self._width)
-        weight = weight[:, : end - x]
-        self._sum[:, :, x:end] += probs[:, :, : end - x] * weight
-        self._weight[:, x:end] += weight
-        self._empty = False
+        side, end = self._tile, min(x + weight.shape[1], self._width)
+        for number in range(x // side, -(-end // side)):
+            left = number * side
+            columns = slice(max(x, left), min(end, left + side))
+            here, there = _moved(columns, left), _moved(columns, x)
+            if number not in self._blocks:
+                self._blocks[number] = _Sums.empty(self._classes, side)
+            block = self._blocks[number]
+            block.sum[:, :, here] += probs[:, :, there] * weight[:, there]
+            block.weight[:, here] += weight[:, there]
 
     def flush(self, rows: int) -> Quantised:
         """Return the first `rows` rows, finished, and move the rest up.
 
-        Where no tile was, everything is background.
+        Where no tile was, everything is background; the array may be read-only.
         """
-        share = self._sum[:, :rows]
-        finished = np.zeros(share.shape, np.uint8)
-        if self._empty:  # glass, as most of a large slide
-            return finished
-        seen = self._weight[:rows]
-        np.divide(share, seen, out=share, where=seen > 0)  # in place: these rows are done with
+        shape = self._classes, rows, self._width
+        if not self._blocks:  # glass, as most of a large slide
+            return blank(shape)
+        finished = zeros(shape)
+        for number, block in list(self._blocks.items()):
+            left = number * self._tile
+            part = finished[:, :, left : left + self._tile]
+            part[:] = block.means(rows)[:, :, : part.shape[2]]
+            if not block.move_up(rows):
+                del self._blocks[number]
+        return finished
+
+
+class _Sums(NamedTuple):
+    """What a block of columns holds."""
+
+    sum: NDArray[np.float32]
+    weight: NDArray[np.float32]
+
+    @classmethod
+    def empty(cls, classes: int, side: int) -> "_Sums":
+        return cls(np.zeros((classes, side, side), np.float32), np.zeros((side, side), np.float32))
+
+    def means(self, rows: int) -> NDArray[np.float32]:
+        """Return the first rows' weighted means, 0..255; their sums are lost."""
+        share, seen = self.sum[:, :rows], self.weight[:rows]
+        np.divide(share, seen, out=share, where=seen > 0)
         share *= 255
-        finished[:] = np.rint(share, out=share)
-        for array in (self._sum, self._weight):
+        return np.rint(share, out=share)
+
+    def move_up(self, rows: int) -> bool:
+        """Drop the first rows; say whether anything is left."""
+        for array in self:
             array[..., :-rows, :] = array[..., rows:, :] if rows < array.shape[-2] else 0
             array[..., -rows:, :] = 0
-        self._empty = not self._weight.any()
-        return finished
+        return bool(self.weight.any())
+
+
+def _moved(part: slice, by: int) -> slice:
+    return slice(part.start - by, part.stop - by)

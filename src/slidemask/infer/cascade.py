@@ -29,6 +29,8 @@ from slidemask.tiles.grid import TileGrid, Tiling, lay_grid
 from slidemask.tiles.select import TileSet
 
 UNREAD = "unread.jsonl"
+COARSE_NUMBERS = "fp32"
+"""What a coarse network is computed in, unless its bundle says otherwise."""
 log = logging.getLogger(__name__)
 
 
@@ -52,7 +54,10 @@ class CascadeSpec(Settings):
     factor : float
         How many times coarser its tiles are.
     recall : float
-        Share of every class, on the validation slides, that it must leave to the fine network.
+        Share of every class that it must leave to the fine network: of its pixels on the
+        validation slides, and, with `confidence`, of all objects like those that they show.
+    confidence : float
+        How sure that must be; 0: what the validation slides show is taken as it is.
     tile_px : int, optional
         Side of its tiles.
     epochs : int, optional
@@ -63,6 +68,7 @@ class CascadeSpec(Settings):
 
     factor: float = Field(default=8.0, gt=1)
     recall: float = Field(default=0.99, gt=0, le=1)
+    confidence: float = Field(default=0.95, ge=0, lt=1)
     tile_px: int | None = Field(default=None, ge=8, le=8192)
     epochs: int | None = Field(default=None, ge=1)
     model: ModelSpec | None = None
@@ -186,7 +192,10 @@ def _equipped(job: Job, to: Path, backend: Name) -> Job:
 def _coarse_job(job: Job, to: Path) -> Job:
     coarse, slide = job.bundle.coarse, job.slide
     assert coarse is not None  # noqa: S101 - callers have looked
+    # A threshold may lie a few steps of 255 above nothing, where bfloat16 makes another mask.
     blend = Blend.model_validate(coarse.info.use.get("blend", {}))
+    if blend.precision == "auto":
+        blend = blend.model_copy(update={"precision": COARSE_NUMBERS})
     all_of_them = coarse.info.model_copy(update={"filters": Filters(tissue=None)})
     if isinstance(slide, TolerantSlide):
         slide = slide.noting(output_folder(to) / UNREAD)

@@ -10,7 +10,7 @@ being written.
 import json
 import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -20,6 +20,7 @@ import numpy as np
 from slidemask.base.errors import OutputError
 from slidemask.base.files import append_synced, output_folder, sync_folder, write_json
 from slidemask.base.types import Quantised
+from slidemask.geometry.squeezed import blank, runs, zeros
 
 JOB = "job.json"
 """File that says what a folder's bands are of."""
@@ -27,13 +28,17 @@ JOB = "job.json"
 
 @dataclass(frozen=True)
 class Entry:
-    """One finished band: which rows of the canvas, and where its bytes are."""
+    """One finished band: which rows of the canvas, where its bytes are, and of which columns.
+
+    What lies beside the columns is 0; None: all are there.
+    """
 
     top: int
     rows: int
     offset: int
     length: int
     crc: int
+    columns: Sequence[Sequence[int]] | None = None
 
 
 class BandStore:
@@ -73,24 +78,39 @@ class BandStore:
 
     def append(self, band: Quantised) -> None:
         """Write the next rows; when this returns they outlast a power cut."""
-        data = bytes(imagecodecs.zstd_encode(band.tobytes(), level=1))
+        held = runs(band)
+        raw = b"".join(band[:, :, columns].tobytes() for columns in held)
+        data = bytes(imagecodecs.zstd_encode(raw, level=1)) if held else b""
+        columns = [[run.start, run.stop] for run in held]
         offset = self._end()
-        entry = Entry(self.rows, band.shape[1], offset, len(data), zlib.crc32(data))
-        append_synced(self._bands, data)
+        entry = Entry(self.rows, band.shape[1], offset, len(data), zlib.crc32(data), columns)
+        if data:
+            append_synced(self._bands, data)
         append_synced(self._journal, (json.dumps(asdict(entry)) + "\n").encode())
         self.entries.append(entry)
 
     def bands(self, top: int = 0, bottom: int | None = None) -> Iterator[tuple[int, Quantised]]:
         """Yield (top row, (K, rows, width) uint8) of all bands that touch rows top..bottom."""
         bottom = self.shape[1] if bottom is None else bottom
-        classes, _, width = self.shape
         with self._bands.open("rb") as file:
             for entry in self.entries:
                 if entry.top < bottom and entry.top + entry.rows > top:
                     file.seek(entry.offset)
-                    raw = imagecodecs.zstd_decode(file.read(entry.length))
-                    band = np.frombuffer(raw, np.uint8).reshape(classes, entry.rows, width)
-                    yield entry.top, band
+                    yield entry.top, self._unpacked(entry, file.read(entry.length))
+
+    def _unpacked(self, entry: Entry, data: bytes) -> Quantised:
+        classes, _, width = self.shape
+        shape = classes, entry.rows, width
+        columns = [(0, width)] if entry.columns is None else entry.columns
+        if not columns:
+            return blank(shape)
+        raw, at = np.frombuffer(imagecodecs.zstd_decode(data), np.uint8), 0
+        band = zeros(shape)
+        for start, stop in columns:
+            part = band[:, :, start:stop]
+            part[:] = raw[at : at + part.size].reshape(part.shape)
+            at += part.size
+        return band
 
     def _end(self) -> int:
         return self.entries[-1].offset + self.entries[-1].length if self.entries else 0

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from slidemask.base.errors import SlideError
 from slidemask.geometry.box import Size
+from slidemask.geometry.squeezed import blank, is_blank, zeros
 from slidemask.io.tiff import TiffPlane
 
 
@@ -31,10 +32,11 @@ class PlaneRows:
         self.size: Size = plane.size
         self._path, self._plane, self._read, self._level = path, plane, read, level
         self._held: int | None = None
-        self._strip = np.empty((0, 0), np.uint8)
+        self._tiles: dict[int, NDArray[np.uint8]] = {}
+        self._empty = b""
 
     def rows(self, top: int, height: int) -> NDArray[np.uint8]:
-        """Return (height, W) values from row `top` on.
+        """Return (height, W) values from row `top` on, read-only where all are 0.
 
         Raises
         ------
@@ -46,36 +48,50 @@ class PlaneRows:
             raise SlideError(
                 f"{self._path} has rows 0 to {size.height}, not {top} to {top + height}"
             )
-        out = np.empty((height, size.width), np.uint8)
-        done = 0
+        out, done = blank((height, size.width)), 0
         while done < height:
             number, inside = divmod(top + done, tile.height)
-            part = self._tile_row(number)[inside : inside + height - done]
-            out[done : done + len(part)] = part
-            done += len(part)
+            rows = slice(inside, min(inside + height - done, tile.height))
+            for left, part in self._tile_row(number).items():
+                if is_blank(out):
+                    out = zeros(out.shape)
+                here = part[rows, : size.width - left]
+                out[done : done + len(here), left : left + here.shape[1]] = here
+            done += rows.stop - rows.start
         return out
 
-    def _tile_row(self, number: int) -> NDArray[np.uint8]:
+    def _tile_row(self, number: int) -> dict[int, NDArray[np.uint8]]:
+        """Return the tiles of a row that hold something, by their first columns."""
         if self._held != number:
             self._held = None
-            self._strip = self._decoded_row(number)
+            self._tiles = self._decoded_row(number)
             self._held = number
-        return self._strip
+        return self._tiles
 
-    def _decoded_row(self, number: int) -> NDArray[np.uint8]:
-        plane = self._plane
-        rows = min(plane.tile.height, plane.size.height - number * plane.tile.height)
-        strip = np.zeros((rows, plane.size.width), np.uint8)
-        for column in range(plane.columns):
-            left = column * plane.tile.width
+    def _decoded_row(self, number: int) -> dict[int, NDArray[np.uint8]]:
+        tiles: dict[int, NDArray[np.uint8]] = {}
+        for column in range(self._plane.columns):
             try:
-                tile = plane.tile_at(self._read, number * plane.columns + column)
+                tile = self._decoded(number * self._plane.columns + column)
             except Exception as error:  # the codec's own error
                 raise SlideError(
                     f"{self._path}: tile row {number}, column {column} of level {self._level} "
                     f"is damaged ({error}); write the file again."
                 ) from error
             if tile is not None:
-                part = tile[:rows, : plane.size.width - left, 0]
-                strip[:, left : left + part.shape[1]] = part
-        return strip
+                tiles[column * self._plane.tile.width] = tile[..., 0]
+        return tiles
+
+    def _decoded(self, index: int) -> NDArray[np.uint8] | None:
+        """Return a tile, or None where all is 0: equal bytes are not decoded again to see that."""
+        plane = self._plane
+        if index >= len(plane.counts) or not plane.counts[index]:
+            return None
+        data = self._read(plane.offsets[index], plane.counts[index])
+        if data == self._empty:
+            return None
+        tile = plane.tile_at(lambda *_: data, index)
+        if tile is None or tile.any():
+            return tile
+        self._empty = data
+        return None

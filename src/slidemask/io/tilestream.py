@@ -5,7 +5,7 @@ encoded tiles wait in a file of the caller's until they are asked for.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import IO, Any, TypeAlias
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from slidemask.base.errors import OutputError
 from slidemask.geometry.box import Size
+from slidemask.geometry.squeezed import runs, zeros
 
 Planes: TypeAlias = NDArray[np.uint8]
 """(C, H, W, S): C planes stored apart, S samples stored side by side."""
@@ -129,11 +130,20 @@ class _Encoding:
         self._layout, self._pool = layout, pool
         self._blanks: dict[bytes, bytes] = {}
 
-    def row(self, rows: NDArray[np.uint8]) -> list[bytes]:
-        """Encode (≤ tile, W, S) pixels as one row of tiles, the last ones padded."""
-        side = self._layout.tile
-        parts = (rows[:, left : left + side] for left in range(0, rows.shape[1], side))
-        return list(self._pool.map(self._encoded, parts))
+    def row(self, rows: NDArray[np.uint8], held: NDArray[np.bool_]) -> list[bytes]:
+        """Encode (≤ tile, W, S) pixels as one row of tiles, the last ones padded.
+
+        `held` says which tiles hold something; there is no need to look at the others.
+        """
+        side, count = self._layout.tile, len(held)
+        empty = (
+            b"" if held.all() else self._encoded(np.zeros((side, side, rows.shape[2]), np.uint8))
+        )
+        tiles, numbers = [empty] * count, np.flatnonzero(held).tolist()
+        parts = (rows[:, number * side : (number + 1) * side] for number in numbers)
+        for number, tile in zip(numbers, self._pool.map(self._encoded, parts), strict=True):
+            tiles[number] = tile
+        return tiles
 
     def _encoded(self, part: NDArray[np.uint8]) -> bytes:
         key, blank = part[0, 0].tobytes(), of_one_colour(part)
@@ -157,31 +167,72 @@ class _Sink:
 
 
 class _LevelRows:
-    """Rows of one level, gathered until they fill a row of tiles."""
+    """Rows of one level, gathered until they fill a row of tiles.
+
+    Pixels of 0 are neither copied nor halved, and where there are no others nothing is encoded.
+    """
 
     def __init__(self, number: int, layout: TileFormat, sink: _Sink) -> None:
         self._number, self._layout, self._sink = number, layout, sink
-        size = layout.sizes[number]
-        self._rows = np.empty((layout.planes, layout.tile, size.width, layout.samples), np.uint8)
-        self._filled, self._missing = 0, size.height
+        self._size = layout.sizes[number]
+        self._filled, self._missing = 0, self._size.height
+        self._start()
+
+    def _start(self) -> None:
+        shape = self._layout.planes, self._layout.tile, self._size.width, self._layout.samples
+        self._rows: Planes = zeros(shape)
+        self._held = np.zeros(-(-self._size.width // self._layout.tile), bool)
 
     def push(self, rows: Planes) -> None:
         """Take the next rows."""
-        while rows.shape[1]:
-            part = rows[:, : self._layout.tile - self._filled]
-            self._rows[:, self._filled : self._filled + part.shape[1]] = part
-            self._filled += part.shape[1]
-            self._missing -= part.shape[1]
+        self.take(rows.shape[1], [(held.start, rows[:, :, held]) for held in _held(rows)])
+
+    def take(self, height: int, pieces: Sequence[tuple[int, Planes]]) -> None:
+        """Take the next rows, of which pieces from some columns on hold something."""
+        done = 0
+        while done < height:
+            rows = slice(done, min(height, done + self._layout.tile - self._filled))
+            for left, piece in pieces:
+                self._put(left, piece[:, rows])
+            done, count = rows.stop, rows.stop - rows.start
+            self._filled += count
+            self._missing -= count
             if self._filled == self._layout.tile or not self._missing:
                 self._pass_on(self._rows[:, : self._filled])
                 self._filled = 0
-            rows = rows[:, part.shape[1] :]
+                if self._held.any():
+                    self._start()
+
+    def _put(self, left: int, piece: Planes) -> None:
+        right, side = left + piece.shape[2], self._layout.tile
+        self._rows[:, self._filled : self._filled + piece.shape[1], left:right] = piece
+        self._held[left // side : -(-right // side)] = True
 
     def _pass_on(self, rows: Planes) -> None:
         for plane in range(self._layout.planes):
-            self._sink.spool.put(self._number, plane, self._sink.encode.row(rows[plane]))
+            tiles = self._sink.encode.row(rows[plane], self._held)
+            self._sink.spool.put(self._number, plane, tiles)
         if self._sink.coarser is not None:
-            self._sink.coarser.push(self._layout.shrink(rows))
+            side, shrink = self._layout.tile, self._layout.shrink  # an even side: no block is cut
+            pieces = [
+                (run.start * side // 2, shrink(rows[:, :, run.start * side : run.stop * side]))
+                for run in _runs(self._held)
+            ]
+            self._sink.coarser.take(-(-rows.shape[1] // 2), pieces)
+
+
+def _held(rows: Planes) -> list[slice]:
+    """Return the columns that hold something; of colours all, as they are hardly ever black."""
+    if rows.shape[3] > 1:
+        return [slice(0, rows.shape[2])]
+    return runs(rows[..., 0])
+
+
+def _runs(flags: NDArray[np.bool_]) -> list[slice]:
+    """Return the runs of True."""
+    steps = np.diff(flags.astype(np.int8), prepend=0, append=0)
+    starts, stops = np.flatnonzero(steps > 0).tolist(), np.flatnonzero(steps < 0).tolist()
+    return [slice(*run) for run in zip(starts, stops, strict=True)]
 
 
 def of_one_colour(part: NDArray[np.uint8]) -> bool:

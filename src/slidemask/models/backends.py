@@ -290,8 +290,9 @@ def load(name: str, device: str, backend: Name = "auto") -> Bundle:
         return bundle.built()
     if importlib.util.find_spec("openvino") is None:
         return bundle.built()
-    networks = [bundle, bundle.coarse] if bundle.coarse else [bundle]
-    agreed = all(_agreed(one, _numbers(one, "auto")) is not None for one in networks)
+    agreed = _agreed(bundle, _numbers(bundle, "auto")) is not None
+    if bundle.coarse is not None:  # in single precision (`infer.cascade`)
+        agreed &= _agreed(bundle.coarse, "fp32") is not None
     return bundle if agreed else bundle.built()
 
 

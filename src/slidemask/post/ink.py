@@ -5,6 +5,8 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from slidemask.base.types import Mask
+from slidemask.geometry.squeezed import runs, zeros
 from slidemask.tiles.tissue import TissueMask
 
 
@@ -32,7 +34,21 @@ def without_ink(
     for top, labels in bands:
         rows = _nearest(top, labels.shape[-2], ratio, tissue.ink.shape[0])
         columns = _nearest(0, labels.shape[-1], ratio, tissue.ink.shape[1])
-        yield top, np.where(tissue.ink[np.ix_(rows, columns)], np.uint8(0), labels)
+        yield top, _erased(labels, tissue.ink, rows, columns)
+
+
+def _erased(
+    labels: NDArray[np.uint8], ink: Mask, rows: NDArray[np.intp], columns: NDArray[np.intp]
+) -> NDArray[np.uint8]:
+    """Look only at the columns that hold something, and copy only where there is ink."""
+    held, near = runs(labels), ink[rows[0] : rows[-1] + 1]
+    if not any(near[:, columns[run.start] : columns[run.stop - 1] + 1].any() for run in held):
+        return labels
+    result = zeros(labels.shape)
+    for run in held:
+        inked = ink[np.ix_(rows, columns[run])]
+        result[..., run] = np.where(inked, np.uint8(0), labels[..., run])
+    return result
 
 
 def _nearest(start: int, count: int, ratio: float, limit: int) -> np.ndarray:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from slidemask.base.errors import OutputError, SlideError, SlidemaskError
-from slidemask.base.files import output_folder, require_free
+from slidemask.base.files import output_folder, remove_folder, require_free
 from slidemask.base.lock import locked, seems_locked
 from slidemask.base.stages import Stages
 from slidemask.infer.cascade import is_found, narrow
@@ -192,7 +192,10 @@ def finish(predicted: Predicted) -> Outcome:
     write_results(
         predicted.whole, asked.folder, ready.identity, probability=asked.options.probability
     )
-    shutil.rmtree(asked.folder / WORK)
+    try:
+        remove_folder(asked.folder / WORK)
+    except OutputError as error:  # all is written; the next run removes it
+        log.warning("%s", error)
     ready.close()  # whoever hears that it is done may want it
     return asked.became("done", unread_message(read_summary(asked.folder)))
 
@@ -323,7 +326,7 @@ def remove_results(folder: Path) -> None:
     """Clear the way, if what is there is ours."""
     if (folder / SUMMARY).exists() or (folder / WORK).exists():
         (folder / SUMMARY).unlink(missing_ok=True)  # first: what is half removed is not finished
-        shutil.rmtree(folder)
+        remove_folder(folder)
 
 
 def _is_finished(asked: Asked, job: str) -> bool:
@@ -335,7 +338,10 @@ def _is_finished(asked: Asked, job: str) -> bool:
         If another is.
     """
     folder = asked.folder
-    if not (folder / SUMMARY).exists():
+    try:  # a share may remember for a minute that a name was not there, but lists what is
+        if folder / SUMMARY not in folder.iterdir():
+            return False
+    except OSError:
         return False
     summary = read_summary(folder)
     if not all((folder / name).exists() for name in summary["files"].values()):

@@ -21,6 +21,7 @@ from slidemask.base.stages import Stages
 from slidemask.base.types import Labels, Quantised
 from slidemask.geometry.box import Box
 from slidemask.geometry.components import slabs
+from slidemask.geometry.squeezed import squeezed
 from slidemask.infer.prediction import Prediction
 from slidemask.infer.unread import Unread, share_unknown, with_unknown
 from slidemask.infer.votes import leading
@@ -177,9 +178,10 @@ def _write_polygons(whole: Segmented, mask: MaskFile, path: Path) -> dict[str, d
             if whole.stop.is_set():
                 raise KeyboardInterrupt
             rows = mask.rows(top, min(BAND_ROWS, mask.size.height - top))
-            for some in slabs(rows.shape):
-                for value in present(rows[some]):
-                    pixels[value] += np.count_nonzero(rows[some] == value)
+            held = squeezed(rows).values
+            for some in slabs(held.shape):
+                for value in present(held[some]):
+                    pixels[value] += np.count_nonzero(held[some] == value)
             yield top, rows
 
     downsample = whole.prediction.downsample

@@ -27,11 +27,11 @@ def inks(density: NDArray[np.float32]) -> tuple[Ink, Ink, Ink]:
 
     Parameters
     ----------
-    density : (H, W, 3) float32
+    density : (3, H, W) float32
         Optical density of red, green and blue against the glass.
     """
-    red, green, blue = np.moveaxis(density, -1, 0)
-    most = density.max(axis=-1)
+    red, green, blue = density
+    most = density.max(axis=0)
     no_brown = blue < 1.1 * green
     return (
         Ink(

@@ -194,12 +194,14 @@ def _features(
     found = tuple(Ink(np.empty(score.shape, bool), np.empty(score.shape, bool)) for _ in range(3))
     for top in range(0, len(picture), BAND):
         band = slice(top, top + BAND)
-        density = np.stack([table[picture[band, :, c], c] for c in range(3)], axis=-1)
-        spread = density.max(axis=-1) - density.min(axis=-1)
-        mean = density.mean(axis=-1)
+        # Plane by plane: numpy takes ten times as long along an axis of three.
+        red, green, blue = density = [table[picture[band, :, c], c] for c in range(3)]
+        most = np.maximum(np.maximum(red, green), blue)
+        spread = most - np.minimum(np.minimum(red, green), blue)
+        mean = (red + green + blue) / np.float32(3)
         coloured = spread > LEAST_COLOUR * mean
         score[band] = np.minimum(255, SCORE_STEPS * np.sqrt(mean * spread)) * coloured
-        for whole, part in zip(found, inks(density), strict=True):
+        for whole, part in zip(found, inks(np.stack(density)), strict=True):
             whole.sure[band], whole.maybe[band] = part
     return score, found
 

@@ -20,7 +20,7 @@ from slidemask.io.maskfile import open_mask
 from slidemask.io.open import open_slide
 from slidemask.models.backends import Name as Backend
 from slidemask.models.bundle import COARSE, Bundle, find_bundle, read_info
-from slidemask.recipes.cascade import Survey, coarse_recipe, settle_cascade, surveyed
+from slidemask.recipes.cascade import Settled, Survey, coarse_recipe, settle_cascade, surveyed
 from slidemask.recipes.plan import cost_on
 from slidemask.recipes.recipe import Recipe
 from slidemask.recipes.results import read_summary
@@ -103,6 +103,8 @@ class CascadeRow:
         Of all slides of the part.
     lowest : float
         Recall of the coarse network on the test slide where it is lowest.
+    confidence : float
+        How surely the recall asked for is to be kept.
     costs : Costs
     evaluation : Evaluation
         Of the masks, against the annotations.
@@ -118,11 +120,19 @@ class CascadeRow:
     validation: Survey
     test: Survey
     lowest: float
+    confidence: float
     costs: Costs
     evaluation: Evaluation
     agreement: float
     seconds: float
     network_seconds: float
+
+    @property
+    def settled(self) -> Settled | None:
+        """What the validation slides say of this threshold; None everywhere."""
+        if self.asked is None:
+            return None
+        return Settled.of(self.validation, self.asked, self.confidence)
 
     @property
     def tiles_share(self) -> float:
@@ -168,7 +178,8 @@ def study_cascade(job: CascadeJob) -> Iterator[tuple[str, list[CascadeRow]]]:
     on_validation, costs = reduce(add, found["validation"]), costs_of(bundle, test[0])
     rows: list[CascadeRow] = []
     for asked in (None, *job.asked):
-        threshold = 0.0 if asked is None else on_validation.threshold(asked)
+        sure = job.spec.confidence
+        threshold = 0.0 if asked is None else on_validation.threshold(asked, sure)
         rows.append(_row(job, bundle, test, threshold, asked=asked, found=found, costs=costs))
         yield f"{rows[-1].label}: done", rows
 
@@ -293,6 +304,7 @@ def _row(
     return CascadeRow(
         label, asked, threshold, reduce(add, found["validation"]), reduce(add, found["test"]),
         lowest=float(np.nanmin([one.recall(threshold) for one in found["test"]])),
+        confidence=job.spec.confidence,
         costs=costs,
         evaluation=evaluation,
         agreement=float(np.nanmean(reduce(add, pairs).dice[1:])),

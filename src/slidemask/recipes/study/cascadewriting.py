@@ -51,6 +51,8 @@ def line_of(row: CascadeRow) -> dict[str, Any]:
     """Return one line of study.csv; what is not known is None."""
     everywhere = row.asked is None
     validation = row.validation
+    settled = row.settled
+    left, total, _ = row.test.kept(row.threshold, row.confidence)
     found = {name: figure_of(row.evaluation, *asked) for name, asked in SCORES.items()}
     return {
         "row": row.label,
@@ -58,6 +60,12 @@ def line_of(row: CascadeRow) -> dict[str, Any]:
         "threshold": row.threshold,
         "validation recall": none_if_nan(validation.recall(row.threshold)),
         "validation tiles": validation.left(row.threshold) / max(1, int(validation.tiles.sum())),
+        "validation objects": settled and settled.objects,
+        "validation objects left": settled and settled.found,
+        "recall promised": (settled and row.confidence and round(settled.promised, 4)) or None,
+        "note": (settled and settled.short) or "",
+        "test objects": total,
+        "test objects left": left,
         "test recall": none_if_nan(row.test.recall(row.threshold)),
         "lowest test recall": none_if_nan(row.lowest),
         "fine tiles with tissue": int(row.test.tiles.sum()),
@@ -80,6 +88,7 @@ def in_words(rows: Sequence[CascadeRow]) -> list[str]:
         cost = f"{percent(line['share of operations'])} of the operations"
         kept = f"{figure(line['test recall'])} of the object in them"
         said.append(f"{line['row']}: Dice {figure(line['dice'])}; {of_all}, {cost}; {kept}")
+        said.extend([f"  {line['note']}"] if line["note"] else [])
     return said
 
 
