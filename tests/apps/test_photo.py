@@ -49,6 +49,23 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.usefixtures("here")
+def test_the_backend_that_is_asked_for_computes(slidemask: Command, finder: Path) -> None:
+    found = {}
+    for name in ("torch", "openvino"):
+        code, _, err = slidemask(
+            "photo", "straight.png", "-m", finder, "-o", name, "--backend", name
+        )
+        assert (code, err) == (0, "")
+        told = json.loads(Path(name, "straight", "outlines.json").read_text(encoding="utf-8"))
+        assert told["backend"] == name
+        found[name] = told["outlines"][0]["corners"]
+    np.testing.assert_allclose(found["torch"], found["openvino"], atol=0.2)
+    code, _, err = slidemask("photo", "straight.png", "-m", finder, "-o", "x", "--backend", "cray")
+    assert code == 2
+    assert "openvino" in err
+
+
+@pytest.mark.usefixtures("here")
 def test_slides_are_cut_out_of_photos(slidemask: Command, finder: Path) -> None:
     code, out, err = slidemask(
         "photo", "straight.png", "turned.jpg", "empty.png", "-m", finder, "-o", "out"
@@ -62,6 +79,7 @@ def test_slides_are_cut_out_of_photos(slidemask: Command, finder: Path) -> None:
         assert names == {"slide-1.png", "overlay.png", "outlines.json", "outlines.geojson"}
         told = json.loads((folder / "outlines.json").read_text(encoding="utf-8"))
         assert (told["photo"]["width"], told["photo"]["height"]) == (400, 300)
+        assert told["backend"] == "openvino"
         (slide,) = told["outlines"]
         np.testing.assert_allclose(slide["corners"], RING, atol=near_px)
         crop = np.asarray(Image.open(folder / "slide-1.png"))

@@ -55,6 +55,7 @@ def test_label_and_tissue_are_one_slide(at: float, gap: float, start: int) -> No
         [ring * (1.6, 1) for ring in halves(75.0)],  # too long
         [halves(75.0)[0] - (0, 60), halves(75.0)[1]],  # beside each other, not in line
         halves(75.0, gap=20.0),  # apart
+        halves(75.0, gap=9.0),  # a little
         [halves(75.0)[0] * (1, 0.4), halves(75.0)[1]],  # a smaller picture at one end
     ],
 )

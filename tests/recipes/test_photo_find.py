@@ -91,6 +91,20 @@ def test_slides_that_seem_one_from_afar_are_told_apart_from_near() -> None:
     assert (len(without.outlines), looks) == (1, 1)
 
 
+@pytest.mark.parametrize(("glass", "count"), [(True, 1), (False, 2)])
+def test_a_label_and_the_tissue_beside_it_are_one_slide_where_asked_for(
+    glass: bool, count: int
+) -> None:
+    photo = draw_photo([], 600, 800)
+    rings = [upright(100, 250, 250, 450), upright(250, 250, 680, 450)]
+    asked = WIDE.model_copy(update={"refine": False, "glass": glass})
+    bundle = Knowing(bundle_info(asked), ideal(rings, photo, asked))
+    found = look(photo, bundle, asked)  # type: ignore[arg-type]  # a bundle as far as it matters
+    assert len(found.outlines) == count
+    if glass:
+        assert iou(found.outlines[0].polygon, upright(100, 250, 680, 450)) > 0.95
+
+
 def test_what_is_seen_no_more_from_near_stays() -> None:
     (outline,) = seen_twice([])[0].outlines
     assert iou(outline.polygon, BOTH) > 0.93
