@@ -43,6 +43,12 @@ def job_of(height: int, width: int, tile: int, stride: int, seed: int = 0) -> Jo
     return Job(slide, TileSet(grid, kept), Placed(), Blend(batch=2))  # type: ignore[arg-type]
 
 
+def placed(job: Job) -> Placed:
+    """Return the job's bundle as what it is, which counts the tiles that it has seen."""
+    assert isinstance(job.bundle, Placed)
+    return job.bundle
+
+
 @given(height=st.integers(1, 120), tile=st.integers(8, 40), data=st.data(), seed=st.integers(0, 99))
 @settings(max_examples=30, deadline=None)
 def test_parts_are_the_whole(
@@ -61,9 +67,9 @@ def test_parts_are_the_whole(
         for first, last in itertools.pairwise(cuts)
     ]
     adopt_parts(job, folder / "joined", parts)
-    job.bundle.seen = 0  # type: ignore[attr-defined]
+    placed(job).seen = 0
     joined = predict(job, folder / "joined", Stages())
-    assert job.bundle.seen == 0  # type: ignore[attr-defined]
+    assert placed(job).seen == 0
     np.testing.assert_array_equal(whole(joined), whole(predict(job, folder / "alone", Stages())))
 
 
@@ -125,11 +131,11 @@ def test_every_finished_part_is_taken_up_whatever_became_of_one_in_the_middle(
     elif fault == "torn":
         lines = (middle / "journal.jsonl").read_text().splitlines(keepends=True)
         (middle / "journal.jsonl").write_text("".join(lines[:3]))
-    job.bundle.seen = 0  # type: ignore[attr-defined]
+    placed(job).seen = 0
     take_parts(job, tmp_path / "joined", places, Stages())
     joined = predict(job, tmp_path / "joined", Stages())
     first = {"torn": 7}.get(fault, 4)  # a tile reaches into the row below
-    assert job.bundle.seen == job.tiles.kept[first:10].sum()  # type: ignore[attr-defined]
+    assert placed(job).seen == job.tiles.kept[first:10].sum()
     assert ("rows 5 to 9 are computed again" in caplog.text) == (fault == "of another backend")
     np.testing.assert_array_equal(whole(joined), whole(predict(job, tmp_path / "alone", Stages())))
 
@@ -138,11 +144,11 @@ def test_what_comes_behind_the_last_band_is_left_to_the_whole_slide(tmp_path: Pa
     job = job_of(400, 60, 32, 20)
     places = cut_in(tmp_path / "parts", [0, 5, 10, job.tiles.grid.shape[0]])
     predict_part(job, places[0][1], Stages(), rows=places[0][0])
-    job.bundle.seen = 0  # type: ignore[attr-defined]
+    placed(job).seen = 0
     take_parts(job, tmp_path / "joined", places, Stages())
-    assert job.bundle.seen == 0  # type: ignore[attr-defined]
+    assert placed(job).seen == 0
     predict(job, tmp_path / "joined", Stages())
-    assert job.bundle.seen == job.tiles.kept[4:].sum()  # type: ignore[attr-defined]
+    assert placed(job).seen == job.tiles.kept[4:].sum()
 
 
 def test_a_part_that_somebody_is_at_is_left_alone(tmp_path: Path) -> None:
@@ -154,7 +160,7 @@ def test_a_part_that_somebody_is_at_is_left_alone(tmp_path: Path) -> None:
         shutil.rmtree(places[1][1])
         take_parts(job, tmp_path / "joined", places, Stages())
         assert not places[1][1].exists()
-    job.bundle.seen = 0  # type: ignore[attr-defined]
+    placed(job).seen = 0
     joined = predict(job, tmp_path / "joined", Stages())
-    assert job.bundle.seen == job.tiles.kept[2:].sum()  # type: ignore[attr-defined]
+    assert placed(job).seen == job.tiles.kept[2:].sum()
     np.testing.assert_array_equal(whole(joined), whole(predict(job, tmp_path / "alone", Stages())))
