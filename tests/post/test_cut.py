@@ -39,6 +39,7 @@ def mapped(by: Matrix, points: np.ndarray) -> np.ndarray:
 def test_three_sides_tell_the_rectangle(
     pitch: float, yaw: float, roll: float, right: float
 ) -> None:
+    assume(abs(yaw) > 0.05)  # upper and lower side that never meet tell no tilt
     to_photo = camera(pitch, yaw, roll, right)
     slide = np.array([[-0.6, -0.4], [0.6, -0.4], [0.6, 0.4], [-0.6, 0.4]])
     seen = shapely.intersection(

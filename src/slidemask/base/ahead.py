@@ -1,10 +1,13 @@
-"""Work done beside the caller's: the next item is made while this one is used."""
+"""Work done beside the caller's: the next item is made, or looked at, while this one is used."""
 
-from collections.abc import Generator, Iterable
-from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from queue import Queue
+from typing import Any, TypeVar
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 
 def ahead(items: Iterable[T]) -> Generator[T]:
@@ -27,3 +30,48 @@ def ahead(items: Iterable[T]) -> Generator[T]:
             coming.cancel()
             if isinstance(source, Generator):
                 pool.submit(source.close).result()
+
+
+@contextmanager
+def looking_on(
+    items: Iterable[T], work: Callable[[Iterator[T]], R], waiting: int = 2
+) -> Generator[tuple[Iterator[T], Future[R]]]:
+    """Give the same items, and what `work` makes of them in a thread while they are used.
+
+    At most `waiting` items wait for it. If it raises, the items go on, and the future raises. Left
+    early, `work` sees the items end.
+
+    >>> with looking_on(range(4), sum) as (same, total):
+    ...     print(list(same), total.result())
+    [0, 1, 2, 3] 6
+    """
+    queue, end = Queue[Any](waiting), object()
+
+    def seen() -> Iterator[T]:
+        while (item := queue.get()) is not end:
+            yield item
+
+    def looked_at() -> R:
+        coming = seen()
+        try:
+            return work(coming)
+        finally:
+            for _ in coming:  # nobody is to wait for a place in the queue
+                pass
+
+    def same() -> Generator[T]:
+        try:
+            for item in items:
+                queue.put(item)
+                yield item
+        finally:
+            queue.put(end)
+
+    passing = same()
+    with ThreadPoolExecutor(1, thread_name_prefix="looking on") as pool:
+        future = pool.submit(looked_at)
+        try:
+            yield passing, future
+        finally:
+            passing.close()
+            queue.put(end)  # if it was never begun

@@ -51,6 +51,8 @@ class Annotations:
         whole = np.array([*polygons, None], dtype=object)[:-1]  # None keeps it one-dimensional
         if len(whole) != len(labels):
             raise ValueError(f"{len(whole)} polygons, but {len(labels)} labels")
+        if np.all(shapely.get_type_id(whole) == shapely.GeometryType.POLYGON):
+            return cls(whole, tuple(labels))  # parts would be copies
         parts, owner = shapely.get_parts(whole, return_index=True)
         if not np.all(shapely.get_type_id(parts) == shapely.GeometryType.POLYGON):
             raise ValueError("only Polygon and MultiPolygon have an area that can be annotated")

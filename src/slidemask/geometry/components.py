@@ -13,7 +13,7 @@ from slidemask.base.types import Mask
 Ids = NDArray[np.int32]
 """Component numbers, 0 = outside the mask."""
 
-_SLAB_PX = 1 << 19
+_SLAB_PX = 1 << 20
 
 
 def slabs(shape: tuple[int, ...]) -> Iterator[slice]:
@@ -50,7 +50,8 @@ def contacts(upper: Ids, lower: Ids, connectivity: int) -> Ids:
     above = np.concatenate([pair[0] for pair in shifts]).astype(np.int64)
     below = np.concatenate([pair[1] for pair in shifts])
     both = (above > 0) & (below > 0)
-    keys = np.unique(above[both] << 32 | below[both])  # far faster than unique rows
+    keys = above[both] << 32 | below[both]  # one number a pair, and runs of equal ones first
+    keys = np.unique(keys[np.flatnonzero(np.diff(keys, prepend=-1))])
     return np.stack([keys >> 32, keys & 0xFFFFFFFF], axis=1).astype(np.int32)
 
 

@@ -19,6 +19,9 @@ Edges: TypeAlias = NDArray[np.intp]
 _LEAST_GAP = 64
 """Narrower gaps are kept as they are: each piece costs a copy."""
 
+_MOST = 0.85
+"""A band with a larger share of columns that hold something is kept whole: no copy at all."""
+
 _LEAST_MAPPED = 1 << 20
 
 
@@ -54,6 +57,8 @@ def is_blank(band: NDArray[np.uint8]) -> bool:
 def runs(band: NDArray[np.uint8], above: NDArray[np.uint8] | None = None) -> list[slice]:
     """Return the columns of (..., W) values that hold something, joined over narrow gaps.
 
+    Where that is most of the columns, all are returned in one piece.
+
     >>> runs(np.array([[0, 5, 0, 7]], np.uint8)), runs(blank((4, 4)))
     ([slice(1, 4, None)], [])
     """
@@ -66,6 +71,8 @@ def runs(band: NDArray[np.uint8], above: NDArray[np.uint8] | None = None) -> lis
     breaks = np.flatnonzero(np.diff(places) > _LEAST_GAP)
     starts = places[np.concatenate([[0], breaks + 1])].tolist()
     stops = (places[np.concatenate([breaks, [-1]])] + 1).tolist()
+    if sum(stops) - sum(starts) > _MOST * width:
+        return [slice(0, width)]
     return [slice(*run) for run in zip(starts, stops, strict=True)]
 
 

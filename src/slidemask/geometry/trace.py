@@ -19,6 +19,9 @@ from slidemask.base.types import Mask
 from slidemask.geometry.components import Ids, contacts, label, merged, slabs
 from slidemask.geometry.squeezed import Edges, relaid
 
+_CHUNK = 4096
+"""Polygons whose corners are looked at together."""
+
 
 class Corners(NamedTuple):
     """Corners of outlines, one array each: place, which runs leave it, whose they are."""
@@ -64,8 +67,12 @@ def in_reading_order(polygons: list[Polygon]) -> list[Polygon]:
     """Sort traced polygons by their first corner: top row, then leftmost column in it."""
     if not polygons:
         return []
-    x, y = shapely.get_coordinates(shapely.get_point(shapely.get_exterior_ring(polygons), 0)).T
-    return [polygons[number] for number in np.lexsort((x, y))]
+    firsts: list[NDArray[np.float64]] = []
+    for start in range(0, len(polygons), _CHUNK):  # all corners at once would take much memory
+        places, owner = shapely.get_coordinates(polygons[start : start + _CHUNK], return_index=True)
+        firsts.append(places[np.flatnonzero(np.diff(owner, prepend=-1))])
+    x, y = np.concatenate(firsts).T
+    return [polygons[number] for number in np.lexsort((x, y)).tolist()]
 
 
 class Tracer:
@@ -230,17 +237,14 @@ def _part_touching_rings(corners: Corners) -> Corners:
 
 def _rings(following: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Walk the cycles of a permutation; return its elements cycle by cycle, and cycle numbers."""
-    after = following.tolist()
-    seen = bytearray(len(after))
-    order: list[int] = []
-    starts: list[int] = []
-    for first in range(len(after)):
-        run = first
-        if not seen[run]:
-            starts.append(len(order))
-        while not seen[run]:
-            seen[run] = 1
-            order.append(run)
-            run = after[run]
-    lengths = np.diff([*starts, len(order)])
-    return np.array(order, np.intp), np.repeat(np.arange(len(starts)), lengths)
+    # By pointer jumping: after n rounds, each element knows what lies up to 2^n steps ahead.
+    numbers = np.arange(following.size, dtype=np.int32)
+    least, jump = numbers, following.astype(np.int32)
+    while ((further := np.minimum(least, least[jump])) != least).any():
+        least, jump = further, jump[jump]
+    first = least == numbers  # where a cycle is cut: how many steps are left to there?
+    left, jump = (~first).astype(np.int32), np.where(first, numbers, following).astype(np.int32)
+    while (more := left[jump]).any():
+        left, jump = left + more, jump[jump]
+    order = np.lexsort((-left, ~first, least))
+    return order, np.cumsum(first[order]) - 1

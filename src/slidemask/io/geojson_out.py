@@ -4,18 +4,18 @@ One polygon that breaks them makes QuPath drop every object of the file, so each
 laid on a grid of 0.01 px as QuPath's reader will do, and checked again.
 """
 
-import json
 import logging
 import math
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import orjson
 import shapely
 from numpy.typing import NDArray
-from shapely.geometry import Polygon
 
 from slidemask.base.ahead import ahead
 from slidemask.base.classes import ClassMap, Colour
@@ -75,21 +75,27 @@ def write_geojson(
     kind = "detection" if detections else "annotation"
     with writing_packed(path) as file:
         file.write(b'{"type": "FeatureCollection", "features": [')
-        for number, (polygon, owner) in enumerate(_importable(annotations.polygons)):
-            properties: dict[str, Any] = {"objectType": kind} | styles[annotations.labels[owner]]
-            if measurements is not None:
-                properties["measurements"] = _figures(measurements[owner])
-            file.write(b",\n" if number else b"\n")
-            file.write(_feature(polygon, properties, number).encode())
+        number = 0
+        for polygons, owners in _importable(annotations.polygons):
+            features: list[bytes] = []
+            for coordinates, owner in zip(_coordinates(polygons), owners, strict=True):
+                properties: dict[str, Any] = {"objectType": kind} | styles[
+                    annotations.labels[owner]
+                ]
+                if measurements is not None:
+                    properties["measurements"] = _figures(measurements[owner])
+                features.append(_feature(coordinates, properties, number))
+                number += 1
+            file.write((b",\n" if number > len(features) else b"\n") + b",\n".join(features))
         file.write(b"\n]}\n")
 
 
-def _importable(polygons: NDArray[np.object_]) -> Iterator[tuple[Polygon, int]]:
-    """Yield what QuPath will import of each polygon, and its index."""
+def _importable(polygons: NDArray[np.object_]) -> Iterator[tuple[NDArray[np.object_], list[int]]]:
+    """Yield what QuPath will import of the polygons, and the index of each one's polygon."""
     starts = range(0, len(polygons), _CHUNK)
     chunks = ahead(_settled(polygons[start : start + _CHUNK]) for start in starts)
     for start, (found, owner) in zip(starts, chunks, strict=True):
-        yield from zip(found, (owner + start).tolist(), strict=True)
+        yield found, (owner + start).tolist()
 
 
 def _settled(polygons: NDArray[np.object_]) -> tuple[NDArray[np.object_], NDArray[np.intp]]:
@@ -190,21 +196,28 @@ def _not_finite(value: float) -> str:
     return "NaN" if math.isnan(value) else ("Infinity" if value > 0 else "-Infinity")
 
 
-def _feature(polygon: Polygon, properties: dict[str, Any], number: int) -> str:
-    """Return one Feature; its id follows from content and place, so that results repeat."""
-    rings = [polygon.exterior, *polygon.interiors]
-    geometry = {"type": "Polygon", "coordinates": [_places(ring) for ring in rings]}
-    body = _json({"geometry": geometry, "properties": properties})
-    identity = uuid.uuid5(_NAMESPACE, f"{number} {body}")
-    return f'{{"type": "Feature", "id": "{identity}", {body[1:]}'
-
-
-def _places(ring: shapely.LinearRing) -> list[list[float]] | list[list[int]]:
-    """Return a closed ring's [x, y], whole numbers without a point."""
-    places = shapely.get_coordinates(ring)
+def _coordinates(polygons: NDArray[np.object_]) -> Iterator[Sequence[NDArray[np.generic]]]:
+    """Yield each polygon's closed rings, (n, 2); those of whole numbers as integers."""
+    rings, of_ring = shapely.get_rings(polygons, return_index=True)
+    places, ring = shapely.get_coordinates(rings, return_index=True)
     whole = places.astype(np.int64)
-    return whole.tolist() if (whole == places).all() else places.tolist()
+    broken = np.bincount(ring, (whole != places).any(axis=1)).tolist()
+    ends = np.searchsorted(ring, np.arange(len(rings) + 1)).tolist()
+    found = [
+        (places if fractions else whole)[start:end]
+        for (start, end), fractions in zip(pairwise(ends), broken, strict=True)
+    ]
+    for start, end in pairwise(np.searchsorted(of_ring, np.arange(len(polygons) + 1)).tolist()):
+        yield found[start:end]
 
 
-def _json(value: dict[str, Any]) -> str:
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(", ", ": "))
+def _feature(
+    coordinates: Sequence[NDArray[np.generic]], properties: dict[str, Any], number: int
+) -> bytes:
+    """Return one Feature; its id follows from content and place, so that results repeat."""
+    geometry = {"type": "Polygon", "coordinates": coordinates}
+    body = orjson.dumps(
+        {"geometry": geometry, "properties": properties}, option=orjson.OPT_SERIALIZE_NUMPY
+    )
+    identity = uuid.uuid5(_NAMESPACE, f"{number} {body.decode()}")
+    return b'{"type":"Feature","id":"%s",%s' % (str(identity).encode(), body[1:])

@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from slidemask.base.ahead import ahead
 from slidemask.base.errors import SettingsError
 from slidemask.base.settings import Settings
-from slidemask.base.types import Labels, Quantised
+from slidemask.base.types import Labels, Mask, Quantised
 from slidemask.geometry.components import slabs
 from slidemask.geometry.squeezed import blank, runs, squeezed_bands, zeros
 from slidemask.post.components import Ledger, present
@@ -117,6 +117,8 @@ def _sparse_labels(band: Quantised, least: int) -> Labels:
     held = runs(band)
     if not held:
         return blank(band.shape[1:])
+    if held == [slice(0, band.shape[2])]:
+        return _labels(band, least)
     labels = zeros(band.shape[1:])
     for columns in held:
         labels[:, columns] = _labels(band[:, :, columns], least)
@@ -212,11 +214,14 @@ def _hole_filling(
     make_bands: Callable[[], LabelBands], width: int, area_px: float
 ) -> Callable[[], LabelBands]:
     """Return what makes bands whose holes below `area_px` are filled."""
-    holes = cache(lambda: hole_values(make_bands(), width, area_px))
+
+    @cache
+    def passes() -> Iterator[Callable[[Mask], Labels | None]]:
+        background, values = hole_values(make_bands(), width, area_px)
+        return background.replays(values)
 
     def filled() -> LabelBands:
-        background, values = holes()
-        look_up = background.replay(values)
+        look_up = next(passes())
         for top, labels, thin in squeezed_bands(make_bands()):
             result = None
             for rows in slabs(thin.values.shape):

@@ -5,8 +5,8 @@ bands have passed, the numbers are joined and the figures of each component adde
 over the same bands finds the same provisional numbers again.
 """
 
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Iterator
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,14 +40,16 @@ class Ledger:
 
     def __init__(self, width: int, connectivity: int) -> None:
         self.connectivity = connectivity
-        self.count = 0
+        self.count, self.before = 0, 0
         self._width = width
         self._last, self._edges = np.zeros(1, np.int32), np.array([0, width], np.intp)
         self._areas: list[NDArray[np.int64]] = []
         self._pairs: list[Ids] = []
 
     def enter(self, band: Mask, edges: Edges | None = None) -> Ids:
-        """Return provisional numbers of a band's components, (h, w) int32; remember areas.
+        """Return the (h, w) int32 numbers of components in this band; remember their areas.
+
+        The provisional number of a component is that in its band and `before`.
 
         Parameters
         ----------
@@ -58,13 +60,16 @@ class Ledger:
         """
         self._lay(np.arange(self._width + 1) if edges is None else edges)
         ids, found = label(band, self.connectivity)
+        self.before, self.count = self.count, self.count + found
         if found:
             self._areas.append(_areas(band, self._edges, ids, found))
-            np.add(ids, self.count, out=ids, where=band)
-            self._pairs.append(contacts(self._last, ids[0], self.connectivity))
-        self.count += found
-        self._last = ids[-1].copy()  # a view would keep the whole band
+            self._pairs.append(contacts(self._last, self.numbers(ids[0]), self.connectivity))
+        self._last = self.numbers(ids[-1])
         return ids
+
+    def numbers(self, ids: Ids) -> Ids:
+        """Return provisional numbers of what was entered last, from those in this band."""
+        return np.where(ids > 0, ids + np.int32(self.before), np.int32(0))
 
     def row_above(self, edges: Edges) -> Ids:
         """Return the numbers in the last row that was entered, at the columns of the next band."""
@@ -101,6 +106,24 @@ class Ledger:
 
         return look_up
 
+    def replays(self, values: NDArray[np.uint8]) -> Iterator[Callable[[Mask], Labels | None]]:
+        """Yield one `replay` a pass: the first labels, later ones draw what it found again.
+
+        For values that most pixels do not have; all passes see the same bands, the first all of
+        them before the second begins.
+        """
+        look_up, kept = self.replay(values), list[_Drawn | None]()
+
+        def first(band: Mask) -> Labels | None:
+            found = look_up(band)
+            kept.append(None if found is None else _drawn(found))
+            return found
+
+        yield first
+        while True:
+            coming = iter(kept)
+            yield lambda band, coming=coming: _redrawn(next(coming), band.shape)
+
     @property
     def last_row(self) -> Ids:
         """Provisional numbers in the last row that was entered."""
@@ -117,6 +140,34 @@ class Ledger:
         parts = np.concatenate([np.zeros(1, np.int64), *self._areas])
         total = np.bincount(component, weights=parts, minlength=remaining + 1)
         return total.astype(np.int64)[component]
+
+
+class _Drawn(NamedTuple):
+    """Runs of equal values other than 0 in a flattened band."""
+
+    starts: NDArray[np.intp]
+    lengths: NDArray[np.intp]
+    values: NDArray[np.uint8]
+
+
+def _drawn(labels: Labels) -> _Drawn:
+    flat = labels.ravel()
+    places = np.flatnonzero(flat)
+    values = flat[places]
+    begun = np.ones(places.size, bool)
+    begun[1:] = (np.diff(places) > 1) | (values[1:] != values[:-1])
+    firsts = np.flatnonzero(begun)
+    return _Drawn(places[firsts], np.diff(firsts, append=places.size), values[firsts])
+
+
+def _redrawn(runs: _Drawn | None, shape: tuple[int, ...]) -> Labels | None:
+    if runs is None:
+        return None
+    labels = np.zeros(shape, np.uint8)
+    before = np.cumsum(runs.lengths) - runs.lengths
+    places = np.repeat(runs.starts - before, runs.lengths) + np.arange(runs.lengths.sum())
+    labels.ravel()[places] = np.repeat(runs.values, runs.lengths)
+    return labels
 
 
 def _areas(band: Mask, edges: Edges, ids: Ids, count: int) -> NDArray[np.int64]:

@@ -73,7 +73,7 @@ def _from_three_sides(corners: Points, cut: int, photo_size: tuple[int, int]) ->
     found = [
         np.roll(np.array([(p[:2] / p[2]) for p in four]) * scale + middle, cut + 1, axis=0)
         for four in ((a, b, c, far_d), (far_a, b, c, d))
-        if all(abs(p[2]) > 1e-9 for p in four)
+        if all(abs(p[2]) > 1e-9 * np.linalg.norm(p) for p in four)  # any multiple is the point
     ]
     seen = _area(corners)
     sound = [each for each in found if _is_convex(each) and seen * 0.999 <= _area(each)]

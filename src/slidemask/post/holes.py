@@ -1,10 +1,12 @@
 """Which holes of a label map are small, and which class lies around them; band by band."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from slidemask.base.ahead import ahead
 from slidemask.base.types import Labels
 from slidemask.geometry.components import Ids, slabs
 from slidemask.geometry.squeezed import squeezed_bands
@@ -24,30 +26,50 @@ def hole_values(
     of equals. The index is the number that the ledger gave, slab by slab.
     """
     background = Ledger(width, connectivity=8)
-    last_row = np.zeros(width, np.uint8)
     rim: list[Ids] = []
     walls: list[Walls] = []
-    for _, band, thin in squeezed_bands(bands):
-        above = last_row[thin.edges[:-1]]
-        for rows in slabs(thin.values.shape):
-            labels, ids_above = thin.values[rows], background.row_above(thin.edges)
-            ids = background.enter(labels == 0, thin.edges)
-            rim.append(
-                np.unique(np.concatenate([ids[:, 0], ids[:, -1], *([] if rim else [ids[0]])]))
-            )
-            walls += [
-                _walls(ids[:, :-1], ids[:, 1:], labels[:, :-1], labels[:, 1:]),
-                _walls(ids[:-1], ids[1:], labels[:-1], labels[1:]),
-                _walls(ids_above, ids[0], above, labels[0]),
-            ]
-            above = labels[-1]
-        last_row = band[-1].copy()  # a view would keep the whole band
+    for entered in ahead(_entered(bands, background, width)):
+        labels, ids, before = entered.labels, entered.ids, entered.before
+        outer = np.concatenate([ids[:, 0], ids[:, -1], *([] if rim else [ids[0]])])
+        rim.append(np.unique(np.where(outer > 0, outer + before, 0)))
+        first = np.array([[before], [0], [0]])
+        walls += [
+            _walls(ids[:, :-1], ids[:, 1:], labels[:, :-1], labels[:, 1:]) + first,
+            _walls(ids[:-1], ids[1:], labels[:-1], labels[1:]) + first,
+            _walls(entered.ids_above, entered.first_ids, entered.above, labels[0]),
+        ]
     component, count = background.components()
     values = _commonest(np.concatenate([np.empty((3, 0), np.int64), *walls], axis=1), component)
     open_to_rim = np.zeros(count + 1, bool)
     open_to_rim[component[np.concatenate([*rim, background.last_row])]] = True
     values[open_to_rim[component] | (background.areas() >= area_px)] = 0
     return background, values
+
+
+class _Entered(NamedTuple):
+    """A slab whose background is in the ledger, and the row above it."""
+
+    labels: Labels
+    ids: Ids
+    before: int
+    first_ids: Ids
+    above: Labels
+    ids_above: Ids
+
+
+def _entered(
+    bands: Iterable[tuple[int, Labels]], background: Ledger, width: int
+) -> Iterator[_Entered]:
+    last_row = np.zeros(width, np.uint8)
+    for _, band, thin in squeezed_bands(bands):
+        above = last_row[thin.edges[:-1]]
+        for rows in slabs(thin.values.shape):
+            labels, ids_above = thin.values[rows], background.row_above(thin.edges)
+            ids = background.enter(labels == 0, thin.edges)
+            first_ids = background.numbers(ids[0])
+            yield _Entered(labels, ids, background.before, first_ids, above, ids_above)
+            above = labels[-1]
+        last_row = band[-1].copy()  # a view would keep the whole band
 
 
 def _walls(ids: Ids, other_ids: Ids, labels: Labels, other_labels: Labels) -> Walls:

@@ -87,9 +87,8 @@ class _Sums:
 
     def enter(self, mask: NDArray[np.bool_], top: int) -> None:
         """Add a slab: pixels, sums of x and y, place of the first pixel, first and last row."""
-        before = self.ledger.count
         runs = _runs(self.ledger.enter(mask), top)
-        count, index = self.ledger.count - before, runs.part - before - 1
+        count, index = self.ledger.count - self.ledger.before, runs.part - 1
         pixels = (runs.stop - runs.start).astype(np.float64)
         places = runs.row * mask.shape[1] + runs.start
         sums = (pixels, pixels * (runs.start + runs.stop) / 2, pixels * (runs.row + 0.5))

@@ -2,16 +2,20 @@
 
 import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from threading import Event
 from typing import Any
 
+import cv2
 import numpy as np
+from numpy.typing import NDArray
 
-from slidemask.base.ahead import ahead
+from slidemask.base.ahead import looking_on
 from slidemask.base.classes import ClassMap
 from slidemask.base.errors import OutputError, SlideError
 from slidemask.base.files import sha256, write_json
@@ -19,6 +23,7 @@ from slidemask.base.record import machine, peak_memory_mb, versions
 from slidemask.base.settings import digest
 from slidemask.base.stages import Stages
 from slidemask.base.types import Labels, Quantised
+from slidemask.geometry.annotations import Annotations
 from slidemask.geometry.box import Box
 from slidemask.geometry.components import slabs
 from slidemask.geometry.squeezed import squeezed
@@ -45,7 +50,7 @@ FILES = {
     "probability": "probability.ome.tif",
 }
 """What is written of a slide, `probability` only where it is asked for."""
-BAND_ROWS = 512
+Counts = NDArray[np.int64]
 log = logging.getLogger(__name__)
 
 
@@ -98,16 +103,18 @@ def write_results(
 ) -> None:
     """Write the files of a result folder; `summary.json` comes last and says that all is there."""
     files = files_of(probability=probability)
-    with whole.stages.stage("clean and write"):
-        _write_mask(whole, folder / files["mask"])
-    if probability:
+    with looking_on(_cleaned(whole), partial(_outlined, whole)) as (bands, outlined):
         with whole.stages.stage("clean and write"):
-            _write_probability(whole, folder / files["probability"])
-    with open_mask(folder / files["mask"]) as mask:
+            canvas, classes = whole.prediction.canvas, whole.classes
+            write_label_pyramid(
+                folder / files["mask"], bands, canvas, mpp=whole.mpp, classes=classes
+            )
+            if probability:
+                _write_probability(whole, folder / files["probability"])
         with whole.stages.stage("vectorise"):
-            found = _write_polygons(whole, mask, folder / files["polygons"])
-        with whole.stages.stage("preview"):
-            _write_preview(whole, mask, folder / files["preview"])
+            found = _write_polygons(whole, *outlined.result(), folder / files["polygons"])
+    with open_mask(folder / files["mask"]) as mask, whole.stages.stage("preview"):
+        _write_preview(whole, mask, folder / files["preview"])
     with whole.stages.stage("hash"):
         source = sha256(whole.path)
     summary = {**identity, **_facts(whole, source), "classes": found, "files": files}
@@ -152,14 +159,41 @@ def results(out: Path) -> list[tuple[Path, dict[str, Any]]]:
     return found
 
 
-def _write_mask(whole: Segmented, path: Path) -> None:
+@contextmanager
+def _one_thread_each() -> Generator[None]:
+    """Keep OpenCV from threads of its own: the steps run beside each other already."""
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(before)
+
+
+def _cleaned(whole: Segmented) -> Iterator[tuple[int, Labels]]:
+    """Make the mask's bands."""
+
     def labels() -> Iterator[tuple[int, Labels]]:
         bands = labels_of(whole.bands(), whole.post.threshold)
         return without_ink(bands, whole.tiles.tissue, whole.prediction.downsample)
 
-    canvas, classes = whole.prediction.canvas, whole.classes
-    bands = with_unknown(clean(labels, canvas.width, whole.post, whole.mpp), whole.unread)
-    write_label_pyramid(path, bands, canvas, mpp=whole.mpp, classes=classes)
+    width = whole.prediction.canvas.width
+    return with_unknown(clean(labels, width, whole.post, whole.mpp), whole.unread)
+
+
+def _outlined(whole: Segmented, bands: Iterator[tuple[int, Labels]]) -> tuple[Annotations, Counts]:
+    """Trace the mask's outlines, and count each value's pixels."""
+    pixels = np.zeros(256, np.int64)
+
+    def counted() -> Iterator[tuple[int, Labels]]:
+        for top, rows in bands:
+            held = squeezed(rows).values
+            for some in slabs(held.shape):
+                for value in present(held[some]):
+                    pixels[value] += np.count_nonzero(held[some] == value)
+            yield top, rows
+
+    return vectorise(counted(), whole.prediction.names, whole.prediction.downsample), pixels
 
 
 def _write_probability(whole: Segmented, path: Path) -> None:
@@ -168,26 +202,11 @@ def _write_probability(whole: Segmented, path: Path) -> None:
     write_probability_pyramid(path, bands, canvas, mpp=whole.mpp, names=whole.prediction.names[1:])
 
 
-def _write_polygons(whole: Segmented, mask: MaskFile, path: Path) -> dict[str, dict[str, Any]]:
+def _write_polygons(
+    whole: Segmented, outlines: Annotations, pixels: Counts, path: Path
+) -> dict[str, dict[str, Any]]:
     """Write the outlines; return area and number of objects of each class."""
-    names = whole.prediction.names
-    pixels = np.zeros(256, np.int64)
-
-    def bands() -> Iterator[tuple[int, Labels]]:
-        for top in range(0, mask.size.height, BAND_ROWS):
-            if whole.stop.is_set():
-                raise KeyboardInterrupt
-            rows = mask.rows(top, min(BAND_ROWS, mask.size.height - top))
-            held = squeezed(rows).values
-            for some in slabs(held.shape):
-                for value in present(held[some]):
-                    pixels[value] += np.count_nonzero(held[some] == value)
-            yield top, rows
-
-    downsample = whole.prediction.downsample
-    polygons = simplify(
-        vectorise(ahead(bands()), names, downsample), whole.post.simplify_px * downsample
-    )
+    polygons = simplify(outlines, whole.post.simplify_px * whole.prediction.downsample)
     write_geojson(path, polygons, whole.classes)
     square_mm = whole.mpp and whole.mpp**2 / 1e6
     return {
@@ -196,7 +215,7 @@ def _write_polygons(whole: Segmented, mask: MaskFile, path: Path) -> dict[str, d
             "area_px": int(pixels[index]),
             "objects": polygons.labels.count(name),
         }
-        for index, name in enumerate(names[1:], start=1)
+        for index, name in enumerate(whole.prediction.names[1:], start=1)
     }
 
 
