@@ -26,16 +26,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from untrained import untrained
 
-from slidemask.base.classes import ClassInfo, ClassMap
 from slidemask.base.record import machine, versions
 from slidemask.data.phantom.settings import PhantomSettings
 from slidemask.data.phantom.write import write_phantom
-from slidemask.models.build import ModelSpec
-from slidemask.models.bundle import BundleInfo, save_bundle
-from slidemask.models.segmenter import Segmenter
 from slidemask.recipes.results import results
-from slidemask.tiles.grid import Tiling
 
 COMMAND = (sys.executable, "-c", "from slidemask.apps.cli import main; main()")
 EVERY_S = 0.1
@@ -51,7 +47,7 @@ def main() -> None:
             "GPU, or try the script itself with --device cpu --width 6000 --height 4000."
         )
         raise SystemExit(3)
-    model = _model(asked.folder / "unetplusplus-efficientnet-b0", asked.tile)
+    model = untrained(asked.folder / "unetplusplus-efficientnet-b0", asked.tile)
     slide = _phantom(asked)
     rows = [measured(slide, model, asked) for _ in range(asked.rounds)]
     for row in rows:
@@ -166,21 +162,6 @@ def show(row: dict[str, Any]) -> None:
         )
     for note in row["notes"]:
         print(f"  {note}")
-
-
-def _model(folder: Path, tile: int) -> Path:
-    """Write the untrained network that issue and paper speak of."""
-    torch.manual_seed(0)
-    spec = ModelSpec(architecture="UnetPlusPlus", encoder="efficientnet-b0", depth=5)
-    info = BundleInfo(
-        name="U-Net++ over EfficientNet-B0, untrained",
-        model=spec,
-        classes=ClassMap(classes=(ClassInfo(name="gland"),)),
-        tiling=Tiling(tile_px=tile, overlap=0.2, magnification=10),
-    )
-    segmenter = Segmenter(spec, 1)
-    save_bundle(folder, info, segmenter, card="# Untrained, for timing alone", scores={})
-    return folder
 
 
 def _phantom(asked: argparse.Namespace) -> Path:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
-from PIL import Image
+from PIL import Image, ImageOps
 
 from slidemask.base.errors import SlideError
 from slidemask.io.photograph import LARGEST_MEGAPIXELS, read_photo
@@ -61,6 +61,27 @@ def test_photos_come_upright(
     stored = Image.fromarray(np.ascontiguousarray(as_stored(scene, orientation)))
     stored.save(path, exif=exif, lossless=True)
     np.testing.assert_array_equal(read_photo(path), scene)
+
+
+@pytest.mark.parametrize("orientation", [None, *range(1, 9)])
+@pytest.mark.parametrize(("subsampling", "progressive"), [(0, False), (2, True)])
+@pytest.mark.parametrize("tail", [b"", b"\0appended"])
+def test_jpeg_has_the_pixels_that_pillow_gives(
+    tmp_path: Path, orientation: int | None, subsampling: int, progressive: bool, tail: bytes
+) -> None:
+    path, exif = tmp_path / "photo.jpg", Image.Exif()
+    if orientation is not None:
+        exif[ORIENTATION] = orientation
+    pixels = np.random.default_rng(7).integers(0, 256, (51, 37, 3), np.uint8)
+    Image.fromarray(pixels).save(
+        path, exif=exif, quality=88, subsampling=subsampling, progressive=progressive
+    )
+    path.write_bytes(path.read_bytes() + tail)
+    with Image.open(path) as image:
+        expected = np.asarray(ImageOps.exif_transpose(image))
+    found = read_photo(path)
+    assert found.flags.c_contiguous
+    np.testing.assert_array_equal(found, expected)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

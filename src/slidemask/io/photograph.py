@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 import tifffile
 from numpy.typing import NDArray
@@ -17,6 +18,7 @@ from slidemask.io.source import flattened
 
 FORMATS = ("BMP", "HEIF", "JPEG", "MPO", "PNG", "TIFF", "WEBP")
 _ORIENTATION = 0x0112
+_JPEG_END = b"\xff\xd9"
 LARGEST_MEGAPIXELS = 170
 """More than the largest camera chips give; such a picture takes half a gigabyte."""
 _BAND_PX = 256
@@ -71,8 +73,26 @@ def _read(path: Path) -> Rgb:
             return _upright(_deep_tiff(path), image.getexif().get(_ORIENTATION, 1))
         if image.mode in {"F", "I"}:
             raise ValueError(f"pixels of Pillow mode {image.mode} have no scale of brightness")
-        turned = image.getexif().get(_ORIENTATION, 1) != 1
-        return _rgb(ImageOps.exif_transpose(image) if turned else image)
+        orientation = image.getexif().get(_ORIENTATION, 1)
+        if image.format == "JPEG" and image.mode == "RGB":
+            pixels = _whole_jpeg(path)
+            if pixels is not None and pixels.shape == (height, width, 3):
+                return _upright(pixels, orientation)
+        return _rgb(ImageOps.exif_transpose(image) if orientation != 1 else image)
+
+
+def _whole_jpeg(path: Path) -> Rgb | None:
+    """Decode a JPEG in less than half of Pillow's time, to the same pixels; None where in doubt.
+
+    Of a file that is cut off the decoder would make grey. One that is not ends with its end mark.
+    """
+    data = path.read_bytes()
+    if not data.endswith(_JPEG_END):
+        return None
+    try:
+        return np.asarray(imagecodecs.jpeg8_decode(data), np.uint8)
+    except imagecodecs.Jpeg8Error:
+        return None
 
 
 def _rgb(image: Image.Image) -> Rgb:

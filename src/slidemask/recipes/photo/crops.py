@@ -18,13 +18,14 @@ import shapely
 from slidemask.base.ahead import ahead
 from slidemask.base.classes import ClassInfo, ClassMap, Colour
 from slidemask.base.errors import OutputError, SettingsError, SlidemaskError
-from slidemask.base.files import output_folder, sha256, write_json, written_whole
+from slidemask.base.files import output_folder, sha256, write_json
 from slidemask.base.record import versions
 from slidemask.base.settings import digest
 from slidemask.base.types import Rgb
 from slidemask.geometry.annotations import Annotations
 from slidemask.io.geojson import write_geojson
 from slidemask.io.photograph import read_photo
+from slidemask.io.png import write_png
 from slidemask.models.backends import Name
 from slidemask.models.bundle import Bundle
 from slidemask.post.cut import cut_sides
@@ -164,7 +165,10 @@ def draw_outlines(photo: Rgb, found: Found, longest_px: int = _OVERLAY_PX) -> Rg
     height, width = photo.shape[:2]
     ratio = min(1.0, longest_px / max(height, width))
     size = (max(1, round(width * ratio)), max(1, round(height * ratio)))
-    drawn = np.ascontiguousarray(cv2.resize(photo, size, interpolation=cv2.INTER_AREA))
+    step = max(1, int(1 / ratio))  # whole numbers of pixels first: five times as quick
+    nearer = (max(size[0], width // step), max(size[1], height // step))
+    small = cv2.resize(photo, nearer, interpolation=cv2.INTER_AREA)
+    drawn = np.ascontiguousarray(cv2.resize(small, size, interpolation=cv2.INTER_LINEAR))
     thick = max(1, round(max(size) / 400))
     refused = [refusal.outline for refusal in found.refused]
     for outline in refused:
@@ -235,7 +239,7 @@ def _write(job: _Job, searched: _Searched) -> Outcome:
             for outline, name in zip(found.outlines, names, strict=True)
             if job.options.straighten
         ]
-        _write_png(folder / files["overlay"], draw_outlines(photo, found))
+        write_png(folder / files["overlay"], draw_outlines(photo, found))
         _write_polygons(folder / files["polygons"], found)
         sizes = [crop.result() for crop in crops]
     slides = [_told(outline, photo) for outline in found.outlines]
@@ -330,23 +334,8 @@ def _write_polygons(path: Path, found: Found) -> None:
 def _write_crop(path: Path, photo: Rgb, outline: Outline) -> list[int]:
     """Write a slide, straightened; return its width and height."""
     crop = rectify(photo, outline)
-    _write_png(path, crop)
+    write_png(path, crop)
     return [crop.shape[1], crop.shape[0]]
-
-
-def _write_png(path: Path, pixels: Rgb) -> None:
-    """Write a PNG quickly: compressed lightly, since photos hardly compress without loss."""
-    swift = (
-        (cv2.IMWRITE_PNG_COMPRESSION, 1),
-        (cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_HUFFMAN_ONLY),
-        (cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_SUB),
-    )
-    options = [number for pair in swift for number in pair]
-    done, data = cv2.imencode(".png", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), options)
-    if not done:
-        raise OutputError(f"{path} could not be made: a picture of {pixels.shape} as PNG.")
-    with written_whole(path) as beside:
-        beside.write_bytes(data.tobytes())
 
 
 def _ring(drawn: Any, outline: Outline, ratio: float, *, colour: Colour, thick: int) -> None:  # noqa: ANN401 - what cv2 draws on
