@@ -3,6 +3,7 @@
 import json
 import logging
 from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -13,7 +14,7 @@ from typing import Any
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
+import shapely
 
 from slidemask.base.ahead import looking_on
 from slidemask.base.classes import ClassMap
@@ -25,8 +26,6 @@ from slidemask.base.stages import Stages
 from slidemask.base.types import Labels, Quantised
 from slidemask.geometry.annotations import Annotations
 from slidemask.geometry.box import Box
-from slidemask.geometry.components import slabs
-from slidemask.geometry.squeezed import squeezed
 from slidemask.infer.prediction import Prediction
 from slidemask.infer.unread import Unread, share_unknown, with_unknown
 from slidemask.infer.votes import leading
@@ -36,7 +35,6 @@ from slidemask.io.pyramid import write_label_pyramid, write_probability_pyramid
 from slidemask.io.slide import Slide
 from slidemask.models.bundle import Bundle
 from slidemask.post.clean import Post, clean, labels_of
-from slidemask.post.components import present
 from slidemask.post.ink import without_ink
 from slidemask.post.preview import thumbnail, write_preview
 from slidemask.post.vectorise import simplify, vectorise
@@ -50,7 +48,6 @@ FILES = {
     "probability": "probability.ome.tif",
 }
 """What is written of a slide, `probability` only where it is asked for."""
-Counts = NDArray[np.int64]
 log = logging.getLogger(__name__)
 
 
@@ -103,18 +100,26 @@ def write_results(
 ) -> None:
     """Write the files of a result folder; `summary.json` comes last and says that all is there."""
     files = files_of(probability=probability)
-    with looking_on(_cleaned(whole), partial(_outlined, whole)) as (bands, outlined):
+    outlines = partial(
+        vectorise, names=whole.prediction.names, downsample=whole.prediction.downsample
+    )
+    with _one_thread_each(), looking_on(_cleaned(whole), outlines) as (bands, outlined):
         with whole.stages.stage("clean and write"):
-            canvas, classes = whole.prediction.canvas, whole.classes
             write_label_pyramid(
-                folder / files["mask"], bands, canvas, mpp=whole.mpp, classes=classes
+                folder / files["mask"],
+                bands,
+                whole.prediction.canvas,
+                mpp=whole.mpp,
+                classes=whole.classes,
             )
             if probability:
                 _write_probability(whole, folder / files["probability"])
-        with whole.stages.stage("vectorise"):
-            found = _write_polygons(whole, *outlined.result(), folder / files["polygons"])
-    with open_mask(folder / files["mask"]) as mask, whole.stages.stage("preview"):
-        _write_preview(whole, mask, folder / files["preview"])
+        with ThreadPoolExecutor(1, thread_name_prefix="preview") as beside:
+            shown = beside.submit(_write_preview, whole, folder, files)
+            with whole.stages.stage("vectorise"):
+                found = _write_polygons(whole, outlined.result(), folder / files["polygons"])
+            with whole.stages.stage("preview"):
+                shown.result()
     with whole.stages.stage("hash"):
         source = sha256(whole.path)
     summary = {**identity, **_facts(whole, source), "classes": found, "files": files}
@@ -181,21 +186,6 @@ def _cleaned(whole: Segmented) -> Iterator[tuple[int, Labels]]:
     return with_unknown(clean(labels, width, whole.post, whole.mpp), whole.unread)
 
 
-def _outlined(whole: Segmented, bands: Iterator[tuple[int, Labels]]) -> tuple[Annotations, Counts]:
-    """Trace the mask's outlines, and count each value's pixels."""
-    pixels = np.zeros(256, np.int64)
-
-    def counted() -> Iterator[tuple[int, Labels]]:
-        for top, rows in bands:
-            held = squeezed(rows).values
-            for some in slabs(held.shape):
-                for value in present(held[some]):
-                    pixels[value] += np.count_nonzero(held[some] == value)
-            yield top, rows
-
-    return vectorise(counted(), whole.prediction.names, whole.prediction.downsample), pixels
-
-
 def _write_probability(whole: Segmented, path: Path) -> None:
     bands = without_ink(whole.bands(), whole.tiles.tissue, whole.prediction.downsample)
     canvas = whole.prediction.canvas
@@ -203,23 +193,32 @@ def _write_probability(whole: Segmented, path: Path) -> None:
 
 
 def _write_polygons(
-    whole: Segmented, outlines: Annotations, pixels: Counts, path: Path
+    whole: Segmented, outlines: Annotations, path: Path
 ) -> dict[str, dict[str, Any]]:
     """Write the outlines; return area and number of objects of each class."""
-    polygons = simplify(outlines, whole.post.simplify_px * whole.prediction.downsample)
+    downsample, names = whole.prediction.downsample, whole.prediction.names[1:]
+    polygons = simplify(outlines, whole.post.simplify_px * downsample)
     write_geojson(path, polygons, whole.classes)
     square_mm = whole.mpp and whole.mpp**2 / 1e6
+    # Outlines follow the edges of pixels, so that their areas are the pixels' numbers.
+    owner, areas = np.array(outlines.labels, object), shapely.area(outlines.polygons)
+    pixels = {name: round(areas[owner == name].sum() / downsample**2) for name in names}
     return {
         name: {
-            "area_mm2": square_mm and float(pixels[index] * square_mm),
-            "area_px": int(pixels[index]),
+            "area_mm2": square_mm and float(pixels[name] * square_mm),
+            "area_px": pixels[name],
             "objects": polygons.labels.count(name),
         }
-        for index, name in enumerate(whole.prediction.names[1:], start=1)
+        for name in names
     }
 
 
-def _write_preview(whole: Segmented, mask: MaskFile, path: Path) -> None:
+def _write_preview(whole: Segmented, folder: Path, files: dict[str, str]) -> None:
+    with open_mask(folder / files["mask"]) as mask:
+        _draw_preview(whole, mask, folder / files["preview"])
+
+
+def _draw_preview(whole: Segmented, mask: MaskFile, path: Path) -> None:
     try:
         picture, downsample = thumbnail(whole.slide)
     except SlideError:
