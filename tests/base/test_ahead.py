@@ -71,10 +71,11 @@ def test_both_see_all_items_and_one_waits_for_the_other():
     assert max(ahead_by) <= 4
 
 
-def test_who_looks_on_and_fails_stops_nobody():
+@pytest.mark.parametrize("closing", [False, True])
+def test_who_looks_on_and_fails_stops_nobody(closing: bool):
     def fails(items: Iterator[int]) -> None:
-        next(items)
-        raise KeyError("outline")
+        for _ in ahead(items) if closing else items:  # the former closes what it is given
+            raise KeyError("outline")
 
     with looking_on(range(50), fails, waiting=1) as (same, result):
         assert list(same) == list(range(50))

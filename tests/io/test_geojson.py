@@ -318,3 +318,14 @@ def test_what_cannot_be_written(tmp_path):
     with pytest.raises(OutputError, match="could not be written"):
         write_geojson(tmp_path / "no" / "a.geojson", Annotations.empty(), CLASSES)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("order", [[0, 1], [1, 0], [0, 1, 0], [1]])
+def test_chunks_of_which_nothing_is_left_leave_no_comma(
+    tmp_path: Path, order: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(geojson_out, "_CHUNK", 2)
+    kinds = [shapely.box(3, 5, 4, 6), Polygon([(0, 0), (300, 0), (300, 0.004)])]
+    polygons = [kinds[kind] for kind in order for _ in range(2)]
+    features = written(tmp_path, Annotations.of(polygons, ["gland"] * len(polygons)))
+    assert len(features) == 2 * order.count(0)

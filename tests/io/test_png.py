@@ -35,3 +35,9 @@ def test_a_view_is_written_as_it_looks(tmp_path: Path) -> None:
 def test_a_folder_that_is_missing_is_said(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="gone"):
         write_png(tmp_path / "gone" / "a.png", np.zeros((2, 2, 3), np.uint8))
+
+
+def test_an_empty_picture_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="0 x 5"):
+        write_png(tmp_path / "a.png", np.zeros((5, 0, 3), np.uint8))
+    assert not list(tmp_path.iterdir())

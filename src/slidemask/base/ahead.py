@@ -4,6 +4,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from queue import Queue
+from threading import Event
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -34,7 +35,7 @@ def ahead(items: Iterable[T]) -> Generator[T]:
 
 @contextmanager
 def looking_on(
-    items: Iterable[T], work: Callable[[Iterator[T]], R], waiting: int = 2
+    items: Iterable[T], work: Callable[[Iterator[T]], R], waiting: int = 1
 ) -> Generator[tuple[Iterator[T], Future[R]]]:
     """Give the same items, and what `work` makes of them in a thread while they are used.
 
@@ -45,18 +46,20 @@ def looking_on(
     ...     print(list(same), total.result())
     [0, 1, 2, 3] 6
     """
-    queue, end = Queue[Any](waiting), object()
+    queue, end, ended = Queue[Any](waiting), object(), Event()
 
     def seen() -> Iterator[T]:
-        while (item := queue.get()) is not end:
-            yield item
+        while not ended.is_set():
+            if (item := queue.get()) is end:
+                ended.set()
+            else:
+                yield item
 
     def looked_at() -> R:
-        coming = seen()
         try:
-            return work(coming)
+            return work(seen())
         finally:
-            for _ in coming:  # nobody is to wait for a place in the queue
+            for _ in seen():  # nobody is to wait for a place in the queue
                 pass
 
     def same() -> Generator[T]:

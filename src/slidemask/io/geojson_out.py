@@ -86,7 +86,8 @@ def write_geojson(
                     properties["measurements"] = _figures(measurements[owner])
                 features.append(_feature(coordinates, properties, number))
                 number += 1
-            file.write((b",\n" if number > len(features) else b"\n") + b",\n".join(features))
+            if features:  # of tiny polygons nothing may be left
+                file.write((b",\n" if number > len(features) else b"\n") + b",\n".join(features))
         file.write(b"\n]}\n")
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import imagecodecs
 import numpy as np
 
+from slidemask.base.errors import OutputError
 from slidemask.base.files import written_whole
 from slidemask.base.types import Rgb
 
@@ -30,14 +31,16 @@ def write_png(path: Path, pixels: Rgb) -> None:
     Raises
     ------
     OutputError
-        If the file cannot be written.
+        If the file cannot be written, or the picture has no pixels.
     """
     height, width, _ = pixels.shape
+    if not pixels.size:
+        raise OutputError(f"{path} could not be made: a picture of {width} x {height} pixels.")
     flat = np.ascontiguousarray(pixels).reshape(height, 3 * width)
     rows = np.empty((height, 1 + 3 * width), np.uint8)
     rows[:, 0], rows[:, 1:4] = _LEFT, flat[:, :3]
     np.subtract(flat[:, 3:], flat[:, :-3], out=rows[:, 4:])  # modulo 256, as wanted
-    packed = bytes(imagecodecs.deflate_encode(rows.tobytes(), level=1))
+    packed = bytes(imagecodecs.deflate_encode(rows, level=1))  # type: ignore[arg-type]  # any buffer
     header = struct.pack(">IIBBBBB", width, height, 8, _RGB, 0, 0, 0)
     with written_whole(path) as beside, beside.open("wb") as file:
         file.write(_SIGNATURE)

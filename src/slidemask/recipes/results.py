@@ -2,9 +2,8 @@
 
 import json
 import logging
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -12,7 +11,6 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
-import cv2
 import numpy as np
 import shapely
 
@@ -103,7 +101,7 @@ def write_results(
     outlines = partial(
         vectorise, names=whole.prediction.names, downsample=whole.prediction.downsample
     )
-    with _one_thread_each(), looking_on(_cleaned(whole), outlines) as (bands, outlined):
+    with looking_on(_cleaned(whole), outlines) as (bands, outlined):
         with whole.stages.stage("clean and write"):
             write_label_pyramid(
                 folder / files["mask"],
@@ -162,17 +160,6 @@ def results(out: Path) -> list[tuple[Path, dict[str, Any]]]:
         except OutputError as error:
             log.warning("%s", error)
     return found
-
-
-@contextmanager
-def _one_thread_each() -> Generator[None]:
-    """Keep OpenCV from threads of its own: the steps run beside each other already."""
-    before = cv2.getNumThreads()
-    cv2.setNumThreads(1)
-    try:
-        yield
-    finally:
-        cv2.setNumThreads(before)
 
 
 def _cleaned(whole: Segmented) -> Iterator[tuple[int, Labels]]:
