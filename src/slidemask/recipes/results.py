@@ -3,7 +3,6 @@
 import json
 import logging
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -112,12 +111,10 @@ def write_results(
             )
             if probability:
                 _write_probability(whole, folder / files["probability"])
-        with ThreadPoolExecutor(1, thread_name_prefix="preview") as beside:
-            shown = beside.submit(_write_preview, whole, folder, files)
-            with whole.stages.stage("vectorise"):
-                found = _write_polygons(whole, outlined.result(), folder / files["polygons"])
-            with whole.stages.stage("preview"):
-                shown.result()
+        with whole.stages.stage("vectorise"):
+            found = _write_polygons(whole, outlined.result(), folder / files["polygons"])
+    with open_mask(folder / files["mask"]) as mask, whole.stages.stage("preview"):
+        _write_preview(whole, mask, folder / files["preview"])
     with whole.stages.stage("hash"):
         source = sha256(whole.path)
     summary = {**identity, **_facts(whole, source), "classes": found, "files": files}
@@ -200,12 +197,7 @@ def _write_polygons(
     }
 
 
-def _write_preview(whole: Segmented, folder: Path, files: dict[str, str]) -> None:
-    with open_mask(folder / files["mask"]) as mask:
-        _draw_preview(whole, mask, folder / files["preview"])
-
-
-def _draw_preview(whole: Segmented, mask: MaskFile, path: Path) -> None:
+def _write_preview(whole: Segmented, mask: MaskFile, path: Path) -> None:
     try:
         picture, downsample = thumbnail(whole.slide)
     except SlideError:
