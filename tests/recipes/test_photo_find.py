@@ -15,6 +15,7 @@ from slidemask.base.errors import BundleError
 from slidemask.models.bundle import BundleInfo
 from slidemask.post.outlines import Outlines
 from slidemask.post.rectify import rectify
+from slidemask.recipes.photo.crops import draw_outlines
 from slidemask.recipes.photo.find import (
     Found,
     find_outlines,
@@ -284,3 +285,13 @@ def test_a_seam_parts_a_find_where_the_network_has_but_an_inkling_of_a_border() 
     assert len(both) == 2
     for outline, ring in zip(both, rings, strict=True):
         assert iou(outline.polygon, ring) > 0.97
+
+
+def test_the_overlay_is_the_photo_only_smaller() -> None:
+    x, y = np.meshgrid(np.linspace(0, 12, 3300), np.linspace(0, 9, 2500))
+    wave = np.rint(127 + 120 * np.sin(9 * x) * np.cos(7 * y)).astype(np.uint8)
+    photo = np.stack([wave, 255 - wave, wave // 2], axis=2)
+    drawn = draw_outlines(photo, Found(()), longest_px=1280)
+    whole = cv2.resize(photo, drawn.shape[1::-1], interpolation=cv2.INTER_AREA)
+    assert drawn.shape == (970, 1280, 3)
+    assert np.abs(drawn.astype(int) - whole).max() <= 6

@@ -136,6 +136,7 @@ def test_a_model_s_pixel_size_decides_the_canvas(models: Path, tmp_path: Path, m
     assert mask.shape == (round(300 * mpp + 0.49), round(260 * mpp + 0.49))  # begun pixels count
     assert_is_dark(mask[:-1, :-1], expected_mask(slide, downsample)[:-1, :-1], 0.1)
     found = summary["classes"]["gland"]
+    assert found["area_px"] == np.count_nonzero(mask)
     assert found["area_mm2"] == pytest.approx(found["area_px"] / 1e6, rel=1e-3)
 
 
