@@ -1,4 +1,4 @@
-"""Weighted overlap in a ring of rows: as high as one tile, whatever the slide's height."""
+"""Weighted overlap of tiles: only sums of what further tiles may still reach are held."""
 
 from typing import Literal, NamedTuple
 
@@ -96,10 +96,12 @@ def as_votes(probs: Probs, share: float) -> Probs:
 
 
 class Ring:
-    """Sums of weighted foreground probabilities for the rows that are still open.
+    """Sums of weighted foreground probabilities, only where tiles may still be added.
 
-    They are held in blocks of columns, and only where tiles were: memory is (classes + 1) x tile
-    float32 for each column of a block, and time goes by tiles, whatever the slide's width.
+    Sums are held in blocks of columns. Of a block that the tiles of a row have passed, the rows
+    that are finished become bytes at once and only what the next row of tiles reaches into is
+    kept as sums: memory is (classes + 1) x overlap float32 and classes x stride bytes for each
+    column where tiles were, and time goes by tiles, whatever the slide's width.
 
     Parameters
     ----------
@@ -107,43 +109,87 @@ class Ring:
         Foreground classes K.
     tile : int
         Tile side.
+    stride : int
+        From a row of tiles to the next.
     width : int
         Columns of the canvas; tiles may reach over it.
     """
 
-    def __init__(self, classes: int, tile: int, width: int) -> None:
-        self._blocks: dict[int, _Sums] = {}
-        self._classes, self._tile, self._width = classes, tile, width
+    def __init__(self, *, classes: int, tile: int, stride: int, width: int) -> None:
+        self._open: dict[int, _Sums] = {}
+        self._above: dict[int, _Sums] = {}  # what the row above left, until a block is opened
+        self._below: dict[int, _Sums] = {}
+        self._band: Quantised | None = None
+        self._at = 0
+        self._classes, self._tile, self._stride, self._width = classes, tile, stride, width
 
     def add(self, probs: Probs, x: int, weight: NDArray[np.float32]) -> None:
-        """Add one tile's (K, tile, tile) foreground probabilities at column `x`."""
+        """Add one tile's (K, tile, tile) foreground probabilities at column `x`.
+
+        Raises
+        ------
+        ValueError
+            If a tile of the row further to the right came before.
+        """
+        if x < self._at:
+            raise ValueError(f"tiles come from the left to the right, not {self._at} before {x}")
+        self._at = x
         side, end = self._tile, min(x + weight.shape[1], self._width)
+        for number in [number for number in self._open if (number + 1) * side <= x]:
+            self._settle(number)
         for number in range(x // side, -(-end // side)):
             left = number * side
             columns = slice(max(x, left), min(end, left + side))
             here, there = _moved(columns, left), _moved(columns, x)
-            if number not in self._blocks:
-                self._blocks[number] = _Sums.empty(self._classes, side)
-            block = self._blocks[number]
+            block = self._opened(number)
             block.sum[:, :, here] += probs[:, :, there] * weight[:, there]
             block.weight[:, here] += weight[:, there]
 
     def flush(self, rows: int) -> Quantised:
-        """Return the first `rows` rows, finished, and move the rest up.
+        """Return the first `rows` rows, finished, and go on to the next row of tiles.
 
-        Where no tile was, everything is background; the array may be read-only.
+        All rows of tiles have `stride` rows but the last, which ends with the canvas. Where no
+        tile was, everything is background; the array may be read-only.
         """
+        for number in {*self._open, *self._above}:
+            self._opened(number)
+            self._settle(number)
+        self._above, self._below = self._below, {}
+        band, self._band, self._at = self._band, None, 0
         shape = self._classes, rows, self._width
-        if not self._blocks:  # glass, as most of a large slide
+        if band is None:  # glass, as most of a large slide
             return blank(shape)
-        finished = zeros(shape)
-        for number, block in list(self._blocks.items()):
-            left = number * self._tile
-            part = finished[:, :, left : left + self._tile]
-            part[:] = block.means(rows)[:, :, : part.shape[2]]
-            if not block.move_up(rows):
-                del self._blocks[number]
-        return finished
+        if rows == self._stride:
+            return band
+        last = zeros(shape)
+        last[:, : self._stride] = band[:, :rows]
+        for number, below in self._above.items() if rows > self._stride else ():
+            part = last[:, self._stride :, self._columns(number)]
+            part[:] = below.means(rows - self._stride)[:, :, : part.shape[2]]
+        return last
+
+    def _columns(self, number: int) -> slice:
+        return slice(number * self._tile, (number + 1) * self._tile)
+
+    def _opened(self, number: int) -> "_Sums":
+        """Return a block that tiles can be added to, with what the row above left."""
+        if number not in self._open:
+            block = _Sums.empty(self._classes, self._tile)
+            if number in self._above:
+                block.begin(self._above.pop(number))
+            self._open[number] = block
+        return self._open[number]
+
+    def _settle(self, number: int) -> None:
+        """Finish the rows of a block that the next row of tiles does not reach."""
+        block = self._open.pop(number)
+        if self._band is None:
+            self._band = zeros((self._classes, self._stride, self._width))
+        part = self._band[:, :, self._columns(number)]
+        part[:] = block.means(self._stride)[:, :, : part.shape[2]]
+        below = block.below(self._stride)
+        if below.weight.any():
+            self._below[number] = below
 
 
 class _Sums(NamedTuple):
@@ -163,12 +209,14 @@ class _Sums(NamedTuple):
         share *= 255
         return np.rint(share, out=share)
 
-    def move_up(self, rows: int) -> bool:
-        """Drop the first rows; say whether anything is left."""
-        for array in self:
-            array[..., :-rows, :] = array[..., rows:, :] if rows < array.shape[-2] else 0
-            array[..., -rows:, :] = 0
-        return bool(self.weight.any())
+    def begin(self, above: "_Sums") -> None:
+        """Take over the first rows' sums."""
+        for mine, theirs in zip(self, above, strict=True):
+            mine[..., : theirs.shape[-2], :] = theirs
+
+    def below(self, rows: int) -> "_Sums":
+        """Return a copy of the sums of what lies below some rows."""
+        return _Sums(self.sum[:, rows:].copy(), self.weight[rows:].copy())
 
 
 def _moved(part: slice, by: int) -> slice:

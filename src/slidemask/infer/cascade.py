@@ -23,7 +23,7 @@ from slidemask.infer.prediction import Prediction
 from slidemask.infer.store import BandStore
 from slidemask.infer.unread import TolerantSlide, read_notes
 from slidemask.models.backends import Name
-from slidemask.models.build import ModelSpec
+from slidemask.models.spec import ModelSpec
 from slidemask.tiles.filters import Filters
 from slidemask.tiles.grid import TileGrid, Tiling, lay_grid
 from slidemask.tiles.select import TileSet

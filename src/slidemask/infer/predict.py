@@ -188,7 +188,9 @@ class _Run:
         grid = job.tiles.grid
         self._job, self._store, self._stages, self._rows = job, store, stages, rows
         self._top = _canvas_row(grid, rows.start)
-        self._ring = Ring(store.shape[0], grid.tile, grid.canvas.width)
+        self._ring = Ring(
+            classes=store.shape[0], tile=grid.tile, stride=grid.stride, width=grid.canvas.width
+        )
         self._weight = weights(grid.tile, grid.stride, job.blend.window)
         self._fitting = Fitting(job, self._computed)
         # Rows above the first unfinished one that still reach into it are computed again.

@@ -16,8 +16,8 @@ from slidemask.base.errors import SettingsError
 from slidemask.base.types import Rgb
 from slidemask.geometry.box import Box, Size
 
-STRIP_PX = 1 << 24
-"""Level pixels held at once; larger boxes are read strip by strip."""
+STRIP_PX = 1 << 20
+"""Level pixels held at once, 12 bytes each; larger boxes are read strip by strip."""
 
 _FORGIVEN = 1e-3
 """A level this share coarser than asked for still serves: 4.0003 does for 4."""
