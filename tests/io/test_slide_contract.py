@@ -22,6 +22,7 @@ from slidemask.base.errors import SlideError
 from slidemask.base.types import Rgb
 from slidemask.geometry.box import Box, Size
 from slidemask.io.array import ArraySlide
+from slidemask.io.cache import TILES
 from slidemask.io.open import FileSlide, open_slide
 from slidemask.io.openslide_ import OpenSlideSource
 from slidemask.io.slide import Slide
@@ -188,6 +189,14 @@ def test_many_threads_read_the_same(slide):
         assert (tile == LEVELS[0][box.slices]).all()
 
 
+def test_forgotten_pixels_are_read_again(slide):
+    if not isinstance(slide, FileSlide):
+        pytest.skip("holds its pixels itself")
+    before = slide.read(Box(0, 0, WIDTH, HEIGHT))
+    slide.forget()
+    np.testing.assert_array_equal(slide.read(Box(0, 0, WIDTH, HEIGHT)), before)
+
+
 def test_a_copy_sent_elsewhere_reads_the_same(slide):
     slide.read(Box(0, 0, 8, 8))
     copy = pickle.loads(pickle.dumps(slide))
@@ -277,6 +286,19 @@ def test_an_openslide_handle_that_failed_is_replaced(shared_data, monkeypatch):
             with pytest.raises(SlideError, match=r"unreadable.svs.*Box.*Bogus marker length"):
                 slide.read(Box(0, 0, 16, 16))
     assert len(opened) == 2
+
+
+def test_forgetting_drops_the_decoded_tiles_of_this_slide_alone(folder):
+    with open_slide(folder / "pyramid.tif") as one, open_slide(folder / "pyramid.tif") as other:
+        for slide in (one, other):
+            slide.read(Box(0, 0, WIDTH, HEIGHT))
+        before = TILES.keys()
+        one.forget()
+        gone = set(before) - set(TILES.keys())
+        assert gone
+        assert len({key[0] for key in gone}) == 1
+        other.forget()
+        assert len(TILES.keys()) == len(before) - 2 * len(gone)
 
 
 def test_a_forgotten_slide_leaves_no_handle(folder):

@@ -91,6 +91,10 @@ class FileSlide:
                 "its source, or leave it out."
             ) from error
 
+    def forget(self) -> None:
+        """Drop decoded pixels: little more of them is wanted. Reading goes on as before."""
+        self._source.forget()
+
     def close(self) -> None:
         """Close the handles of all threads."""
         self._source.close()

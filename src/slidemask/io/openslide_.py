@@ -42,6 +42,9 @@ class OpenSlideSource:
             raise
         return flattened(np.asarray(image), self._background)
 
+    def forget(self) -> None:
+        """Keep what there is: OpenSlide's store is one for all slides."""
+
     def close(self) -> None:
         """Close every thread's handle."""
         self._handles.close()

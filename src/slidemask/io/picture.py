@@ -42,6 +42,9 @@ class PictureSource:
         x, y, width, height = window
         return pixels[y : y + height, x : x + width].copy()
 
+    def forget(self) -> None:
+        """Keep the picture: it can only be decoded whole."""
+
     def close(self) -> None:
         """Forget the pixels."""
         TILES.forget(self._owner)

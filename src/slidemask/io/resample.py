@@ -6,18 +6,23 @@ finer than the level are interpolated linearly.
 """
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import cv2
 import numpy as np
-from scipy.sparse import csr_matrix
 
 from slidemask.base.errors import SettingsError
 from slidemask.base.types import Rgb
 from slidemask.geometry.box import Box, Size
 
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
+
 STRIP_PX = 1 << 20
 """Level pixels held at once, 12 bytes each; larger boxes are read strip by strip."""
+
+_SLICE_PX = 1 << 17
+"""Level pixels worked on at once: as floats they fit into a processor's own memory."""
 
 _FORGIVEN = 1e-3
 """A level this share coarser than asked for still serves: 4.0003 does for 4."""
@@ -150,25 +155,40 @@ def _mean(fetch: Fetch, number: int, x: _Axis, y: _Axis) -> Rgb:
         return cv2.resize(pixels, (x.pixels, y.pixels), interpolation=cv2.INTER_AREA)  # pyright: ignore[reportReturnType] - cv2 leaves the dtype open
     left, weights_x = _weights(x)
     top, weights_y = _weights(y)
-    (rows, height), (columns, width) = _shape(weights_y), _shape(weights_x)
+    height, width = _shape(weights_y)[1], _shape(weights_x)[1]
+    out = np.full((y.pixels, x.pixels, 3), 255, np.uint8)
     if not (height and width):
-        return np.full((rows, columns, 3), 255, np.uint8)
+        return out
     # Ink, not light: outside the slide it is 0, so weights that fall there just drop out.
     ink = np.invert(fetch(number, Window(left, top, width, height)))
-    ink = weights_y @ ink.reshape(height, -1).astype(np.float32)
-    ink = cv2.transpose(ink.reshape(rows, width, 3))
-    ink = weights_x @ ink.reshape(width, -1)
-    ink = cv2.transpose(ink.reshape(columns, rows, 3))
-    return (255.5 - ink).astype(np.uint8)
+    slice_rows = max(1, int(_SLICE_PX / (width * y.step)))
+    for start in range(0, y.pixels, slice_rows):
+        part = y.part(start, min(slice_rows, y.pixels - start))
+        first, weights = _weights(part)
+        rows = slice(first - top, first - top + _shape(weights)[1])
+        out[start : start + part.pixels] = _weighted(ink[rows], weights, weights_x)
+    return out
 
 
-def _shape(matrix: csr_matrix) -> tuple[int, int]:
+def _weighted(ink: Rgb, weights_y: "csr_matrix", weights_x: "csr_matrix") -> Rgb:
+    """Return light, 255 less the weighted means of ink."""
+    (rows, height), (columns, width) = _shape(weights_y), _shape(weights_x)
+    means = weights_y @ ink.reshape(height, width * 3).astype(np.float32)
+    means = cv2.transpose(means.reshape(rows, width, 3))
+    means = weights_x @ means.reshape(width, rows * 3)
+    means = cv2.transpose(means.reshape(columns, rows, 3))
+    return (255.5 - means).astype(np.uint8)
+
+
+def _shape(matrix: "csr_matrix") -> tuple[int, int]:
     rows, columns = matrix.shape  # pyright: ignore[reportGeneralTypeIssues] - typed as optional
     return rows, columns
 
 
-def _weights(axis: _Axis) -> tuple[int, csr_matrix]:
+def _weights(axis: _Axis) -> "tuple[int, csr_matrix]":
     """Return the first level pixel needed and (count, pixels needed) weights."""
+    from scipy.sparse import csr_matrix
+
     low = axis.origin + np.arange(axis.pixels)[:, None] * axis.step
     inside = np.clip(low, 0, axis.extent), np.clip(low + axis.step, 0, axis.extent)
     if axis.step < 1 - _FORGIVEN:

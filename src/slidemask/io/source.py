@@ -47,6 +47,10 @@ class Source(Protocol):
         """Give the stored pixels of a window that lies inside the level."""
         ...
 
+    def forget(self) -> None:
+        """Drop decoded pixels, where it costs little to decode them again."""
+        ...
+
     def close(self) -> None:
         """Close every file handle."""
         ...

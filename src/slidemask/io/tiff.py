@@ -108,10 +108,14 @@ class TiffSource:
                 ]
         return out
 
+    def forget(self) -> None:
+        """Drop decoded tiles."""
+        TILES.forget(self._owner)
+
     def close(self) -> None:
         """Close every thread's handle."""
         self._handles.close()
-        TILES.forget(self._owner)
+        self.forget()
 
     def _decoded(self, level: int, index: int) -> Rgb:
         parts = [plane.tile_at(self._read, index) for plane in self._levels[level]]

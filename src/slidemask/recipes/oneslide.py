@@ -11,6 +11,7 @@ from typing import Any, Protocol, TypeVar
 from slidemask.base.errors import OutputError, SlideError, SlidemaskError
 from slidemask.base.files import output_folder, remove_folder, require_free
 from slidemask.base.lock import locked, seems_locked
+from slidemask.base.memory import give_back
 from slidemask.base.stages import Stages
 from slidemask.infer.cascade import is_found, narrow
 from slidemask.infer.equip import equip
@@ -189,6 +190,8 @@ def finish(predicted: Predicted) -> Outcome:
     """Write the result folder."""
     asked, ready = predicted.asked, predicted.ready
     asked.became("writing")
+    ready.slide.forget()  # only the preview will read it again
+    give_back()
     write_results(
         predicted.whole, asked.folder, ready.identity, probability=asked.options.probability
     )
