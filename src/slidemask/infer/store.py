@@ -80,8 +80,7 @@ class BandStore:
     def append(self, band: Quantised) -> None:
         """Write the next rows; when this returns they outlast a power cut."""
         held = runs(band)
-        raw = b"".join(band[:, :, columns].tobytes() for columns in held)
-        data = bytes(imagecodecs.zstd_encode(raw, level=1)) if held else b""
+        data = bytes(imagecodecs.zstd_encode(_in_one_piece(band, held), level=1)) if held else b""
         columns = [[run.start, run.stop] for run in held]
         offset = self._end()
         entry = Entry(self.rows, band.shape[1], offset, len(data), zlib.crc32(data), columns)
@@ -148,6 +147,17 @@ class BandStore:
                 f"{self._journal.parent} cannot be written to ({error.strerror or error}). Check "
                 "its rights and the free space on its disk."
             ) from error
+
+
+def _in_one_piece(band: Quantised, held: Sequence[slice]) -> bytearray:
+    """Return the values of some columns, run by run."""
+    parts = [band[:, :, columns] for columns in held]
+    piece, at = bytearray(sum(part.size for part in parts)), 0
+    values = np.frombuffer(piece, np.uint8)
+    for part in parts:
+        values[at : at + part.size].reshape(part.shape)[:] = part
+        at += part.size
+    return piece
 
 
 def _claim(path: Path, job: dict[str, object]) -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 STRIP_PX = 1 << 20
 """Level pixels held at once, 12 bytes each; larger boxes are read strip by strip."""
 
-_SLICE_PX = 1 << 17
+_SLICE_PX = 1 << 18
 """Level pixels worked on at once: as floats they fit into a processor's own memory."""
 
 _FORGIVEN = 1e-3

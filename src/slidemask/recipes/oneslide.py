@@ -161,6 +161,7 @@ def predict(ready: Ready, parts: Sequence[range] = ()) -> Predicted | Outcome:
         return _there(asked)
     asked.became("predicting")
     tiles = ready.tiles or tiles_of(ready)
+    give_back()  # what the search for tissue took
     if not len(tiles[0]):
         log.warning(
             "%s: no tissue was found, so its mask is empty. Look with `slidemask tissue`; "
