@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from slidemask.post import seams
-from slidemask.post.seams import Straightened, parted
+from slidemask.post.seams import Part, Straightened, parted
 
 SIZE = (240, 320)
 SHARE = 0.01
@@ -41,6 +41,10 @@ def inkling(boxes: list[tuple[int, int, int, int]], strength: float) -> np.ndarr
     return border
 
 
+def masks_of(parts: list[Part]) -> list[np.ndarray]:
+    return [part.mask for part in parts]
+
+
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize(
     "boxes",
@@ -55,7 +59,7 @@ def test_slides_that_touch_are_parted_along_their_seams(
 ) -> None:
     photo = drawn(np.random.default_rng(seed), boxes)
     region, corners = whole(40, 40, 280, 200)
-    parts = parted(region, inkling(boxes, 0.7), photo, corners, band_share=SHARE)
+    parts = masks_of(parted(region, inkling(boxes, 0.7), photo, corners, band_share=SHARE))
     assert len(parts) == len(boxes)
     np.testing.assert_array_equal(np.sum(parts, axis=0), region)  # nothing lost, nothing twice
     for one in boxes:
@@ -70,7 +74,27 @@ def test_one_slide_stays_whole(seed: int) -> None:
     photo = drawn(np.random.default_rng(seed), [box])
     region, corners = whole(*box)
     (part,) = parted(region, inkling([box], 0.7), photo, corners, band_share=SHARE)
-    np.testing.assert_array_equal(part, region)
+    np.testing.assert_array_equal(part.mask, region)
+    assert part.whole
+
+
+@pytest.mark.parametrize("strength", [0.0, 0.2])
+def test_a_find_with_what_might_be_a_seam_is_not_surely_whole(strength: float) -> None:
+    boxes = [(40, 40, 160, 200), (160, 40, 280, 200)]
+    photo = drawn(np.random.default_rng(1), boxes)
+    region, corners = whole(40, 40, 280, 200)
+    (part,) = parted(region, inkling(boxes, strength), photo, corners, band_share=SHARE)
+    assert not part.whole
+
+
+def test_a_find_with_a_border_in_its_midst_is_not_surely_whole() -> None:
+    box = (40, 40, 280, 200)
+    photo = drawn(np.random.default_rng(0), [box])
+    region, corners = whole(*box)
+    border = inkling([box], 0.7)
+    border[55:60, 70:75] = 0.3
+    (part,) = parted(region, border, photo, corners, band_share=SHARE)
+    assert not part.whole
 
 
 def test_seams_are_found_in_perspective() -> None:
@@ -88,7 +112,8 @@ def test_seams_are_found_in_perspective() -> None:
     photo = turned(drawn(np.random.default_rng(2), [left, right]), 1, 235)
     masks = [turned(whole(*box)[0].view(np.uint8), 0.5) > 0 for box in (left, right)]
     border = turned(inkling([left, right], 0.7), 0.5)
-    parts = parted(masks[0] | masks[1], border, photo, seen.astype(float), band_share=SHARE)
+    region = masks[0] | masks[1]
+    parts = masks_of(parted(region, border, photo, seen.astype(float), band_share=SHARE))
     assert len(parts) == 2
     for mask, part in zip(masks, parts, strict=True):
         assert (mask & part).sum() / (mask | part).sum() > 0.93
@@ -99,7 +124,7 @@ def test_a_ragged_region_is_left_alone() -> None:
     photo = drawn(np.random.default_rng(0), boxes)
     region, _ = whole(*boxes[0])
     _, corners = whole(40, 40, 280, 200)  # the outline holds both, the region only one
-    (part,) = parted(region, inkling(boxes, 0.7), photo, corners, band_share=SHARE)
+    (part,) = masks_of(parted(region, inkling(boxes, 0.7), photo, corners, band_share=SHARE))
     np.testing.assert_array_equal(part, region)
 
 

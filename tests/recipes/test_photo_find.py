@@ -106,6 +106,23 @@ def test_a_label_and_the_tissue_beside_it_are_one_slide_where_asked_for(
         assert iou(found.outlines[0].polygon, upright(100, 250, 680, 450)) > 0.95
 
 
+def test_what_is_surely_one_slide_is_not_searched_again() -> None:
+    found, looks = seen_twice([LEFT, RIGHT], seams=True)  # nothing speaks for a seam
+    assert looks == 1
+    (outline,) = found.outlines
+    assert iou(outline.polygon, BOTH) > 0.93
+
+
+def test_slides_are_found_in_a_photo_with_halves_as_in_one_without() -> None:
+    ring = np.array([[310, 300], [2100, 380], [2010, 1500], [420, 1420]], float)
+    photo = np.asarray(cv2.GaussianBlur(draw_photo([ring], 1801, 2403), (0, 0), 3), np.uint8)
+    asked = WIDE.model_copy(update={"seams": True})
+    bundle = Knowing(bundle_info(asked), ideal([ring], photo, asked))
+    for size in (photo, photo[:1800, :2402]):
+        (found,) = look(size, bundle, asked).outlines  # type: ignore[arg-type]  # a bundle as far as it matters
+        assert np.abs(found.corners - ring).max() < 1
+
+
 def test_what_is_seen_no_more_from_near_stays() -> None:
     (outline,) = seen_twice([])[0].outlines
     assert iou(outline.polygon, BOTH) > 0.93

@@ -8,8 +8,8 @@ from slidemask.base.types import Rgb
 from slidemask.post.quadrilateral import (
     Quadrilateral,
     arc_height,
-    arc_of,
     joined,
+    line_or_arc,
     robust,
     side_terms,
 )
@@ -107,13 +107,13 @@ def _fitted(
     bent: float,
 ) -> NDArray[np.float64]:
     """Fit a line; or an arc, where the side is bent or the edge can only be followed by one."""
-    terms, near = side_terms(along), max(1.0, step)
+    near = max(1.0, step)
     if bent == 0:
-        return robust(terms, away, near)
-    arc = arc_of(along, away, near=near)
+        return robust(side_terms(along), away, near)
+    line, arc = line_or_arc(along, away, near=near)
     if arc is not None and arc_height(arc) > max(1.5, bent * length):
         return arc
-    return np.concatenate([robust(terms[:, :2], away, near), [0.0, 0.0]])
+    return np.concatenate([line, [0.0, 0.0]])
 
 
 def _changes(

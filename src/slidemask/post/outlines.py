@@ -45,7 +45,8 @@ class Outlines(Settings):
     seams : bool
         Look for straight seams within each find, and part it there.
     look_closer : bool
-        Search every find a second time, alone and from near: slides that touch are told apart.
+        Search finds a second time, alone and from near: slides that touch are told apart. With
+        `seams`, finds in which nothing at all speaks for one are not searched again.
     glass : bool
         Make one of a label and a tissue side by side that have the shape of a glass slide.
     refine : bool
@@ -133,16 +134,19 @@ def separate(inside: Plane, border: Plane, settings: Outlines) -> tuple[Ids, int
     seeds = _without_small(seeds, smallest_px / 4)
     if not seeds.any():
         return np.zeros(inside.shape, np.int32), 0
+    seed_ids, seed_count = label(seeds, 8)
     width_px = settings.border_share * max(inside.shape)
     away = cv2.distanceTransform((~seeds).view(np.uint8), cv2.DIST_L2, 5)
     kept = (marked | enclosed) & (away <= 2 * width_px + 1)
     _, nearest = cv2.distanceTransformWithLabels(
-        (~_cores(seeds, round(0.75 * width_px))).view(np.uint8),
+        (~_cores(seeds, seed_ids, seed_count, radius_px=round(0.75 * width_px))).view(np.uint8),
         cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_CCOMP,
     )  # fmt: skip
     parts = np.where(kept, nearest, 0).astype(np.int32)
-    ids, count = _rejoined(parts, label(seeds, 8)[0], border, reach_px=round(width_px))
-    return _renumbered(ids, count, smallest_px)
+    count = int(parts.max())
+    if count > seed_count:  # else each seed is in one part
+        parts, count = _rejoined(parts, seed_ids, border, reach_px=round(width_px))
+    return _renumbered(parts, count, smallest_px)
 
 
 def boxes(inside: Plane, settings: Outlines) -> NDArray[np.float64]:
@@ -164,17 +168,16 @@ def _holes(mask: Mask) -> Mask:
     return ((ids > 0) & (ids != ids[0, 0]))[1:-1, 1:-1]
 
 
-def _cores(seeds: Mask, radius_px: int) -> Mask:
+def _cores(seeds: Mask, ids: Ids, count: int, *, radius_px: int) -> Mask:
     """Return seeds without their rims and necks; those that are nothing else stay whole."""
     if radius_px < 1:
         return seeds
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius_px + 1,) * 2)
     cores = cv2.erode(seeds.view(np.uint8), disc, borderType=cv2.BORDER_REPLICATE) > 0
-    ids, count = label(seeds, 8)
     lost = np.ones(count + 1, bool)
     lost[ids[cores]] = False
     lost[0] = False
-    return cores | lost[ids]
+    return cores | lost[ids] if lost.any() else cores
 
 
 def _rejoined(ids: Ids, seeds: Ids, border: Plane, *, reach_px: int) -> tuple[Ids, int]:
@@ -189,10 +192,12 @@ def _rejoined(ids: Ids, seeds: Ids, border: Plane, *, reach_px: int) -> tuple[Id
         ((slice(None), slice(1, None)), (slice(None), slice(None, -1))),
         ((slice(1, None), slice(None)), (slice(None, -1), slice(None))),
     ):
-        low, high = np.minimum(ids[one], ids[other]), np.maximum(ids[one], ids[other])
-        seam = (low > 0) & (low != high) & (owner[low] == owner[high])
+        differ = np.nonzero(ids[one] != ids[other])
+        first, second = ids[one][differ], ids[other][differ]
+        low, high = np.minimum(first, second), np.maximum(first, second)
+        seam = (low > 0) & (owner[low] == owner[high])
         pairs.append(low[seam].astype(np.int64) * (count + 1) + high[seam])
-        strengths.append(np.asarray(near[one][seam], np.float32))
+        strengths.append(np.asarray(near[one][differ][seam], np.float32))
     keys, which = np.unique(np.concatenate(pairs), return_inverse=True)
     mean = np.bincount(which, np.concatenate(strengths)) / np.maximum(np.bincount(which), 1)
     joined = keys[mean < _PARTING]
@@ -212,11 +217,14 @@ def _renumbered(ids: Ids, count: int, smallest_px: float) -> tuple[Ids, int]:
     """Keep each number's largest part, where that is large enough."""
     out, found = np.zeros_like(ids), 0
     for number in range(1, count + 1):
-        parts, some = label(ids == number, 8)
+        mask = ids == number
+        x, y, width, height = cv2.boundingRect(mask.view(np.uint8))
+        here = slice(y, y + height), slice(x, x + width)
+        parts, some = label(mask[here], 8)
         if not some:
             continue
         areas = np.bincount(parts.ravel())[1:]
         if areas.max() >= smallest_px:
             found += 1
-            out[parts == areas.argmax() + 1] = found
+            out[here][parts == areas.argmax() + 1] = found
     return out, found

@@ -20,6 +20,10 @@ _BENT_STEPS = 16
 _FOLLOWED, _CLEARLY = 0.65, 1.2
 """Share of points on an arc, alone and against a line, before a side counts as bent."""
 _STATIONS = np.linspace(0.02, 0.98, 25)
+_MET = 1e-9
+"""Shares of a side below which nothing is left to go."""
+_BESIDE = 1e-6
+"""Sine of the angle below which two directions run beside each other."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,9 +149,11 @@ def joined(quadrilateral: Quadrilateral, moves: NDArray[np.float64]) -> Quadrila
         before = (number - 1) % 4
         for _ in range(6):  # Newton: where the tangents meet
             (p, along), (q, onward) = point(before, ends[before, 1]), point(number, ends[number, 0])
-            steps = np.linalg.lstsq(np.stack([along, -onward], axis=1), q - p, rcond=None)[0]
-            ends[before, 1] += np.clip(steps[0], -0.2, 0.2)
-            ends[number, 0] += np.clip(steps[1], -0.2, 0.2)
+            steps = np.clip(_meeting(along, onward, q - p), -0.2, 0.2)
+            ends[before, 1] += steps[0]
+            ends[number, 0] += steps[1]
+            if np.abs(steps).max() < _MET:
+                break
         corners[number] = point(number, ends[number, 0])[0]
     moved = Quadrilateral(corners, np.zeros((4, 2)))
     new = np.zeros((4, 2))
@@ -202,11 +208,21 @@ def arc_of(
         Pixels within which a point lies on a curve. Most must lie on the arc, and clearly more
         than on the line: else it is what sticks out of a straight side that would be followed.
     """
+    return line_or_arc(along, away, near=near)[1]
+
+
+def line_or_arc(
+    along: NDArray[np.float64], away: NDArray[np.float64], *, near: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
+    """Return a, b of the line that points follow, and their arc: see `arc_of`."""
     terms = side_terms(along)
-    arc, line = robust(terms, away, near), robust(terms[:, :2], away, near)
-    on_arc = float(np.mean(np.abs(terms @ arc - away) < near))
+    line = robust(terms[:, :2], away, near)
     on_line = float(np.mean(np.abs(terms[:, :2] @ line - away) < near))
-    return arc if on_arc > _FOLLOWED and on_arc > _CLEARLY * on_line else None
+    if _CLEARLY * on_line >= 1:  # no arc can do so much better
+        return line, None
+    arc = robust(terms, away, near)
+    on_arc = float(np.mean(np.abs(terms @ arc - away) < near))
+    return line, arc if on_arc > _FOLLOWED and on_arc > _CLEARLY * on_line else None
 
 
 def arc_height(arc: NDArray[np.float64]) -> float:
@@ -227,7 +243,22 @@ def _least_squares(
 ) -> NDArray[np.float64]:
     """Solve the normal equations: there are four unknowns at most, and all terms are about one."""
     weighted = terms.T * weight
-    square = weighted @ terms
+    square, right = weighted @ terms, weighted @ values
+    if len(square) == 2:  # by hand: much faster
+        (a, b), (_, d), (p, q) = *square.tolist(), right.tolist()
+        more = 1e-9 * max(a + d, 1e-9)
+        a, d = a + more, d + more
+        return np.array([d * p - b * q, a * q - b * p]) / (a * d - b * b)
     diagonal = square.ravel()[:: len(square) + 1]
     diagonal += 1e-9 * max(float(diagonal.sum()), 1e-9)
-    return np.asarray(np.linalg.solve(square, weighted @ values), np.float64)
+    return np.asarray(np.linalg.solve(square, right), np.float64)
+
+
+def _meeting(along: Points, onward: Points, between: Points) -> NDArray[np.float64]:
+    """Return how far to go along two directions from two points to where they meet."""
+    (a, c), (b, d), (x, y) = along.tolist(), onward.tolist(), between.tolist()
+    cross = b * c - a * d
+    if abs(cross) < _BESIDE * np.hypot(a, c) * np.hypot(b, d):
+        sides = np.stack([along, -onward], axis=1)
+        return np.asarray(np.linalg.lstsq(sides, between, rcond=None)[0], np.float64)
+    return np.array([b * y - d * x, a * y - c * x]) / cross

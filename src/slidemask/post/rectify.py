@@ -26,6 +26,9 @@ _MOST = 4.0
 _BAND_PX = 256
 """Rows that are straightened at once: maps of a whole slide take many times its memory."""
 
+_STEP_PX = 8
+"""Pixels of a bent slide from one place that is worked out to the next."""
+
 Points = NDArray[np.float64]
 
 
@@ -172,44 +175,55 @@ def _straightened(
     """Sample the photo where the flat picture's pixels lie on the bent slide."""
     width, height = size
     back = np.asarray(np.linalg.inv(to_photo), np.float64)
-    u, v = (np.arange(width) + 0.5) / width, (np.arange(height) + 0.5) / height
     flat = [_mapped(back, side) for side in sides]
-    top, bottom = _deviation(flat[0], 0, u * width), _deviation(flat[2], 0, u * width)
-    right, left = _deviation(flat[1], 1, v * height), _deviation(flat[3], 1, v * height)
-    bottom -= [0, height]
-    right -= [width, 0]
+    x = _every_step(width)
+    top, bottom = _deviation(flat[0], 0, x), _deviation(flat[2], 0, x) - [0, height]
     pixels = np.empty((height, width, 3), np.uint8)
     for first in range(0, height, _BAND_PX):
-        rows = slice(first, first + _BAND_PX)
-        across, down = u[None, :, None], v[rows, None, None]
+        band = pixels[first : first + _BAND_PX]
+        y = first + _every_step(len(band))
+        right, left = _deviation(flat[1], 1, y) - [width, 0], _deviation(flat[3], 1, y)
+        across, down = x[None, :, None] / width, y[:, None, None] / height
         moved = (
             (1 - down) * top[None]
             + down * bottom[None]
-            + (1 - across) * left[rows, None]
-            + across * right[rows, None]
+            + (1 - across) * left[:, None]
+            + across * right[:, None]
         )
-        x = (u * width)[None] + moved[..., 0]
-        y = (v[rows] * height)[:, None] + moved[..., 1]
-        pixels[rows] = _sampled(photo, to_photo, x, y)
+        places = np.stack(np.broadcast_arrays(x, y[:, None]), axis=2) + moved
+        places = _mapped(to_photo, places.reshape(-1, 2)).reshape(places.shape) - 0.5
+        band[:] = _sampled(photo, np.asarray(places, np.float32))[: len(band), :width]
     return pixels
 
 
-def _sampled(photo: Rgb, to_photo: NDArray[np.float64], x: Points, y: Points) -> Rgb:
-    """Return the photo's pixels where a homography sends places to; white outside."""
-    w = to_photo[2, 0] * x + to_photo[2, 1] * y + to_photo[2, 2]
-    at_x = (to_photo[0, 0] * x + to_photo[0, 1] * y + to_photo[0, 2]) / w - 0.5
-    at_y = (to_photo[1, 0] * x + to_photo[1, 1] * y + to_photo[1, 2]) / w - 0.5
+def _every_step(length: int) -> NDArray[np.float64]:
+    """Return the middles of steps that hold so many pixels, and of one more at each end."""
+    steps = -(-length // _STEP_PX)
+    return np.arange(-0.5, steps + 1.0, dtype=np.float64) * _STEP_PX
+
+
+def _sampled(photo: Rgb, places: NDArray[np.float32]) -> Rgb:
+    """Return the photo's pixels at places known every `_STEP_PX`, and one step around; else white.
+
+    Sides leave their chords, and rows their ways, so slowly that what lies between is on a line.
+    """
+    rows, columns = places.shape[:2]
+    every = cv2.resize(
+        places, (columns * _STEP_PX, rows * _STEP_PX), interpolation=cv2.INTER_LINEAR
+    )
+    inner = every[_STEP_PX:-_STEP_PX, _STEP_PX:-_STEP_PX]
+    x, y = cv2.split(inner)
     pixels = cv2.remap(
-        photo, at_x.astype(np.float32), at_y.astype(np.float32), cv2.INTER_LINEAR,
+        photo, x, y, cv2.INTER_LINEAR,
         borderMode=cv2.BORDER_CONSTANT, borderValue=(255, 255, 255),
     )  # fmt: skip
     return np.asarray(pixels, np.uint8)
 
 
 def _whiten_outside(pixels: Any, ring: Points) -> None:  # noqa: ANN401 - what cv2 draws on
-    inside = np.zeros(pixels.shape[:2], np.uint8)
-    cv2.fillPoly(inside, [np.round((ring - 0.5) * 16).astype(np.int32)], 1, shift=4)
-    pixels[inside == 0] = 255
+    outside = np.ones(pixels.shape[:2], np.uint8)
+    cv2.fillPoly(outside, [np.round((ring - 0.5) * 16).astype(np.int32)], 0, shift=4)
+    cv2.add(pixels, (255, 255, 255, 0), dst=pixels, mask=outside)  # type: ignore[call-overload]  # takes a colour
 
 
 def _mapped(by: NDArray[np.float64], points: Points) -> Points:
@@ -218,8 +232,15 @@ def _mapped(by: NDArray[np.float64], points: Points) -> Points:
 
 
 def _deviation(side: Points, axis: int, at: NDArray[np.float64]) -> Points:
-    """Return (n, 2): across `axis`, where a flat side lies at the places `at` along it."""
-    order = np.argsort(side[:, axis])
+    """Return (n, 2): across `axis`, where a flat side lies at the places `at` along it.
+
+    Beyond its ends it goes on as it came.
+    """
+    along, across = side[np.argsort(side[:, axis])].T[[axis, 1 - axis]]
+    slope = np.diff(across)[[0, -1]] / np.maximum(np.diff(along)[[0, -1]], 1e-9)
+    ends = [-_STEP_PX, _STEP_PX]
+    along = np.insert(along, [0, len(along)], along[[0, -1]] + ends)
+    across = np.insert(across, [0, len(across)], across[[0, -1]] + slope * ends)
     out = np.zeros((len(at), 2))
-    out[:, 1 - axis] = np.interp(at, side[order, axis], side[order, 1 - axis])
+    out[:, 1 - axis] = np.interp(at, along, across)
     return out

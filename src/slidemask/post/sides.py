@@ -107,11 +107,12 @@ def _first_guesses(points: Points, mask: Mask) -> list[Points]:
     """Return some quadrilaterals (4, 2) to begin with, of the region without what sticks out."""
     radius = max(1, round(0.06 * float(np.count_nonzero(mask)) ** 0.5))
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
-    frame = np.pad(mask.view(np.uint8), radius + 1, mode="edge")
+    corner, part = _around(mask)
+    frame = np.pad(part.view(np.uint8), radius + 1, mode="edge")
     core = cv2.morphologyEx(frame, cv2.MORPH_OPEN, disc)[
         radius + 1 : -radius - 1, radius + 1 : -radius - 1
     ]
-    lines, _ = cv2.findContours(core, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    lines, _ = cv2.findContours(core, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE, offset=corner)
     line = (
         max(lines, key=len).astype(np.float32) + 0.5
         if lines
@@ -131,6 +132,13 @@ def _first_guesses(points: Points, mask: Mask) -> list[Points]:
     with suppress(cv2.error):  # hulls with hardly more than four corners
         guesses.insert(0, cv2.approxPolyN(hull, 4, epsilon_percentage=-1, ensure_convex=True)[0])
     return [from_top_left(np.asarray(guess, np.float64)) for guess in guesses]
+
+
+def _around(mask: Mask) -> tuple[tuple[int, int], Mask]:
+    """Return the part of a mask with a pixel of background round it, and the part's x and y."""
+    x, y, width, height = cv2.boundingRect(mask.view(np.uint8))
+    left, top = max(0, x - 1), max(0, y - 1)
+    return (left, top), mask[top : y + height + 1, left : x + width + 1]
 
 
 def _four_lines(

@@ -16,9 +16,10 @@ from slidemask.models.backends import Name, with_backend
 from slidemask.models.bundle import Bundle
 from slidemask.post.edges import refine
 from slidemask.post.glass import glass_joined
+from slidemask.post.halves import Halves
 from slidemask.post.outlines import Kind, Outline, Outlines, boxes, separate
 from slidemask.post.quadrilateral import Quadrilateral
-from slidemask.post.seams import parted
+from slidemask.post.seams import Part, parted
 from slidemask.post.sides import agreement, fit
 from slidemask.recipes.recipe import checked
 
@@ -29,6 +30,8 @@ _AROUND = 0.12
 """What is seen around a find from near, as a share of its longer side."""
 _NEARLY_ALL = 0.6
 """Share of the photo from which on a find is large enough as it is."""
+_FINER = 2
+"""A half of the photo takes its place for the network if it is still so many times finer."""
 _TOO_SMALL_PX = 40
 _SMALLEST_NEAR = 0.03
 """Smallest slide seen from near, as a share of what is seen, at most."""
@@ -44,10 +47,19 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Found:
-    """What a photo holds, in reading order, and what was refused."""
+    """What a photo holds, in reading order, and what was refused.
+
+    Parameters
+    ----------
+    outlines : tuple of Outline
+    refused : tuple of Refusal
+    whole : frozenset of Outline
+        Those of the outlines that are surely one slide each.
+    """
 
     outlines: tuple[Outline, ...]
     refused: tuple[Refusal, ...] = ()
+    whole: frozenset[Outline] = frozenset()
 
 
 def find_outlines(photo: Rgb, bundle: Bundle) -> tuple[Outline, ...]:
@@ -105,28 +117,29 @@ def photo_settings(bundle: Bundle) -> Outlines:
     return checked(Outlines, info.use["photo"], f"photo settings of model {info.name}")
 
 
-def look(photo: Rgb, bundle: Bundle, settings: Outlines) -> Found:
+def look(photo: Rgb | Halves, bundle: Bundle, settings: Outlines) -> Found:
     """Find the slides in a photo, and what looked like one and was refused."""
-    found = _searched(photo, bundle, settings)
+    halves = Halves.of(photo)
+    found = _searched(halves, bundle, settings)
     if settings.look_closer:
-        found = _closer(found, photo, bundle, settings)
+        found = _closer(found, halves, bundle, settings)
     if settings.glass:
         found = replace(found, outlines=_in_reading_order(glass_joined(list(found.outlines))))
     return found
 
 
-def _searched(photo: Rgb, bundle: Bundle, settings: Outlines) -> Found:
+def _searched(photo: Halves, bundle: Bundle, settings: Outlines) -> Found:
     probabilities = bundle.predict(seen_by_network(photo, settings)[None])[0]
     return outlines_from(probabilities, photo, bundle.info.classes.names, settings)
 
 
-def _closer(found: Found, photo: Rgb, bundle: Bundle, settings: Outlines) -> Found:
-    """Search every find again from near, where slides that seemed one may lie side by side.
+def _closer(found: Found, photo: Halves, bundle: Bundle, settings: Outlines) -> Found:
+    """Search finds again from near, where slides that seemed one may lie side by side.
 
     Several that are found there take the place of a find, and one that of what was refused.
     """
-    kept, refused = list[Outline](), list[Refusal]()
-    finds = [(outline, "") for outline in found.outlines]
+    kept, refused = [one for one in found.outlines if one in found.whole], list[Refusal]()
+    finds = [(one, "") for one in found.outlines if one not in found.whole]
     finds += [(refusal.outline, refusal.reason) for refusal in found.refused]
     with ThreadPoolExecutor(max(1, bundle.streams)) as pool:
         every = list(pool.map(lambda find: _seen_nearer(find[0], photo, bundle, settings), finds))
@@ -140,9 +153,11 @@ def _closer(found: Found, photo: Rgb, bundle: Bundle, settings: Outlines) -> Fou
     return Found(_in_reading_order(_without_doubles(kept)), tuple(refused))
 
 
-def _seen_nearer(outline: Outline, photo: Rgb, bundle: Bundle, settings: Outlines) -> list[Outline]:
+def _seen_nearer(
+    outline: Outline, photo: Halves, bundle: Bundle, settings: Outlines
+) -> list[Outline]:
     """Return the slides where a find is, searched in that part of the photo alone."""
-    height, width = photo.shape[:2]
+    width, height = photo.size
     if outline.polygon.is_empty:
         return []
     left, top, right, bottom = outline.polygon.bounds
@@ -153,7 +168,7 @@ def _seen_nearer(outline: Outline, photo: Rgb, bundle: Bundle, settings: Outline
     if share > _NEARLY_ALL or min(right - left, bottom - top) < _TOO_SMALL_PX:
         return []
     smallest = min(_SMALLEST_NEAR, settings.min_share / share)
-    part = np.ascontiguousarray(photo[top:bottom, left:right])
+    part, left, top = photo.part(left, top, right, bottom)
     nearer = _searched(part, bundle, settings.model_copy(update={"min_share": smallest}))
     moved = [_moved(one, left, top) for one in nearer.outlines]
     return [
@@ -168,20 +183,21 @@ def _moved(outline: Outline, x: float, y: float) -> Outline:
     return replace(outline, corners=outline.corners + np.array([x, y]), polygon=polygon)
 
 
-def seen_by_network(photo: Rgb, settings: Outlines) -> Rgb:
+def seen_by_network(photo: Rgb | Halves, settings: Outlines) -> Rgb:
     """Bring a photo to the size that the network sees."""
-    height, width = photo.shape[:2]
+    halves = Halves.of(photo)
+    width, height = halves.size
     longest, pad = settings.longest_px, settings.pad_px
     ratio = longest / max(height, width)
     size = (max(1, round(width * ratio)), max(1, round(height * ratio)))
     if settings.squash:
         size = (longest, longest)
-    pixels = _resized(photo, size)
+    pixels = _resized(halves.shrunk(_FINER * max(size[0] / width, size[1] / height))[0], size)
     return _resized(np.pad(pixels, ((pad, pad), (pad, pad), (0, 0))), size) if pad else pixels
 
 
 def outlines_from(
-    probabilities: Probs, photo: Rgb, names: tuple[str, ...], settings: Outlines
+    probabilities: Probs, photo: Rgb | Halves, names: tuple[str, ...], settings: Outlines
 ) -> Found:
     """Return the outlines of a photo whose probabilities are known.
 
@@ -194,30 +210,28 @@ def outlines_from(
         What the probabilities are of; "slide" is one of them, "border" may be.
     settings : Outlines
     """
-    inside = probabilities[names.index(SLIDE)]
+    inside, halves = probabilities[names.index(SLIDE)], Halves.of(photo)
     if settings.method == "boxes":
-        return Found(_in_reading_order(_boxes(inside, photo, settings)))
+        return Found(_in_reading_order(_boxes(inside, halves, settings)))
     inside = _unpadded(inside, settings.pad_px)
     border = np.zeros_like(inside)
     if BORDER in names:
         border = _unpadded(probabilities[names.index(BORDER)], settings.pad_px)
     ids, count = separate(inside, border, settings)
     slide = inside + border
-    kept, refused = list[Outline](), list[Refusal]()
+    kept, refused, whole = list[Outline](), list[Refusal](), set[Outline]()
     for number in range(1, count + 1):
-        region = ids == number
-        finds = [_outline(region, slide, photo, settings)]
+        parts = [Part(ids == number, whole=False)]
+        finds = [_outline(parts[0].mask, slide, halves, settings)]
         if settings.seams:
             corners, band = finds[0][0].corners, settings.border_share
-            parts = parted(region, border, photo, corners, band_share=band)
+            parts = parted(parts[0].mask, border, halves, corners, band_share=band)
             if len(parts) > 1:
-                finds = [_outline(part, slide, photo, settings) for part in parts]
-        for outline, reason in finds:
-            if reason:
-                refused.append(Refusal(outline, reason))
-            else:
-                kept.append(outline)
-    return Found(_in_reading_order(_without_doubles(kept)), tuple(refused))
+                finds = [_outline(part.mask, slide, halves, settings) for part in parts]
+        whole |= {find[0] for find, part in zip(finds, parts, strict=True) if part.whole}
+        kept += [outline for outline, reason in finds if not reason]
+        refused += [Refusal(outline, reason) for outline, reason in finds if reason]
+    return Found(_in_reading_order(_without_doubles(kept)), tuple(refused), frozenset(whole))
 
 
 def _unpadded(plane: NDArray[np.float32], pad: int) -> NDArray[np.float32]:
@@ -231,10 +245,10 @@ def _unpadded(plane: NDArray[np.float32], pad: int) -> NDArray[np.float32]:
 
 
 def _outline(
-    region: Mask, slide: NDArray[np.float32], photo: Rgb, settings: Outlines
+    region: Mask, slide: NDArray[np.float32], photo: Halves, settings: Outlines
 ) -> tuple[Outline, str]:
     """Return the outline of one region, and why it is refused, if it is."""
-    height, width = photo.shape[:2]
+    width, height = photo.size
     scale = np.array([width / region.shape[1], height / region.shape[0]])
     frame = box(0, 0, width, height)
     try:
@@ -244,8 +258,9 @@ def _outline(
     quadrilateral = coarse.scaled(scale)
     if settings.refine:
         finer = refine(
-            photo, quadrilateral, on_frame, scale=float(scale.max()), bent_share=settings.bent_share
-        )
+            photo.photo, quadrilateral, on_frame,
+            scale=float(scale.max()), bent_share=settings.bent_share,
+        )  # fmt: skip
         quadrilateral = finer if _is_close(finer, quadrilateral, scale) else quadrilateral
     polygon = _largest(shapely.make_valid(quadrilateral.polygon()).intersection(frame))
     if quadrilateral.polygon().area > _MOSTLY_SEEN * polygon.area:
@@ -287,9 +302,9 @@ def _refused_box(region: Mask, slide: NDArray[np.float32], scale: NDArray[np.flo
     return Outline(corners, Polygon(corners), float(slide[region].mean()), "box")
 
 
-def _boxes(inside: NDArray[np.float32], photo: Rgb, settings: Outlines) -> list[Outline]:
+def _boxes(inside: NDArray[np.float32], photo: Halves, settings: Outlines) -> list[Outline]:
     """Return the network's boxes in the photo, those in the padding left out."""
-    size = np.array([photo.shape[1], photo.shape[0]])
+    size = np.array(photo.size)
     seen = np.array([inside.shape[1], inside.shape[0]])
     padded, pad = seen + 2 * settings.pad_px, settings.pad_px
     found = list[Outline]()
