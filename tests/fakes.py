@@ -34,6 +34,7 @@ class Darkness:
     digest: str = "darkness"
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     seen: int = 0
+    network: None = None
     backend: None = None
     streams: int = 0
     coarse: None = None

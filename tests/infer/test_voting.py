@@ -11,7 +11,7 @@ import torch
 from slidemask.base.classes import ClassInfo, ClassMap
 from slidemask.base.errors import OutputError, SettingsError
 from slidemask.base.stages import Stages
-from slidemask.infer import voting
+from slidemask.infer import shared, voting
 from slidemask.infer.blend import Blend
 from slidemask.infer.job import Job
 from slidemask.infer.predict import predict
@@ -158,7 +158,7 @@ def test_a_killed_run_goes_on_without_the_network(
     lines = journal.read_bytes().splitlines(keepends=True)
     assert len(lines) == 5
     journal.write_bytes(b"".join(lines[:2]) + lines[2][:9])
-    monkeypatch.setattr(voting, "vote_map", None)
+    monkeypatch.setattr(shared, "vote_map", None)
     found = predict(job, tmp_path / "cut", Stages())
     assert bands.read_bytes() == (tmp_path / "whole" / "bands.bin").read_bytes()
     assert found.positive == expected.positive
@@ -189,7 +189,7 @@ def test_votes_serve_other_maps_but_bands_do_not(
         predict(union, tmp_path / "mean", Stages())
     (tmp_path / "union").mkdir()
     (tmp_path / "mean" / VOTES).rename(tmp_path / "union" / VOTES)
-    monkeypatch.setattr(voting, "vote_map", None)
+    monkeypatch.setattr(shared, "vote_map", None)
     assert set(np.unique(whole(union, tmp_path / "union")).tolist()) >= {0, 255}
 
 

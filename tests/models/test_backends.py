@@ -166,9 +166,30 @@ def test_pytorch_s_network_is_not_built_where_openvino_has_agreed(
     monkeypatch.setattr(built, "_build", lambda: pytest.fail("built"))
     again = with_backend(later, "auto", lambda: tiles[:1], tiles=FEW_TILES, precision="auto")
     np.testing.assert_array_equal(again.predict(tiles), many.predict(tiles))
+    few = with_backend(later, "auto", lambda: tiles, tiles=1, precision="auto")
+    np.testing.assert_array_equal(few.predict(tiles), many.predict(tiles))
     with pytest.raises(pytest.fail.Exception):
-        with_backend(later, "auto", lambda: tiles, tiles=FEW_TILES - 1, precision="auto")
+        with_backend(later, "torch", lambda: tiles, tiles=FEW_TILES, precision="auto")
     assert not isinstance(load(str(tmp_path / "b"), "cpu", "torch").network, Late)
+
+
+@pytest.mark.parametrize("photo", [False, True])
+def test_nor_where_onnx_runtime_has(
+    photo: bool, tmp_path: Path, tiles: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = bundle_of(ModelSpec(width=3, depth=2))
+    use = {"photo": {}} if photo else {}
+    info = made.info.model_copy(update={"use": use})
+    save_bundle(tmp_path / "b", info, made.segmenter, card="", scores={})
+    first = load(str(tmp_path / "b"), "cpu", "onnxruntime")
+    said = with_backend(first, "onnxruntime", lambda: tiles, tiles=9, precision="auto")
+    backends._judged.clear()  # as in another process
+    later = load(str(tmp_path / "b"), "cpu", "onnxruntime")
+    monkeypatch.setattr(later.network, "_build", lambda: pytest.fail("built"))
+    again = with_backend(later, "onnxruntime", lambda: tiles, tiles=9, precision="auto")
+    np.testing.assert_array_equal(again.predict(tiles), said.predict(tiles))
+    monkeypatch.setattr(backends, "version", lambda _: "another")
+    assert not isinstance(load(str(tmp_path / "b"), "cpu", "onnxruntime").network, Late)
 
 
 def test_what_is_kept_of_an_agreement_may_be_damaged(

@@ -12,6 +12,7 @@ from slidemask.base.errors import SettingsError
 from slidemask.models.build import ModelSpec
 from slidemask.models.losses import TERMS, LossSpec, loss
 from slidemask.models.segmenter import Segmenter
+from slidemask.models.spec import TERM_NAMES
 
 SOFTMAX = Segmenter(ModelSpec(width=1, depth=1), 2)
 SIGMOID = Segmenter(ModelSpec(width=1, depth=1, activation="sigmoid"), 2)
@@ -62,6 +63,10 @@ def naive(
     }[term]
     each = [1 - (h + 1) / (h + alpha * f + beta * m + 1) for h, f, m in overlap.values()]
     return sum(each) / len(each)
+
+
+def test_each_name_of_a_term_has_its_formula() -> None:
+    assert set(TERMS) == set(TERM_NAMES)
 
 
 @pytest.mark.parametrize("term", sorted(TERMS))

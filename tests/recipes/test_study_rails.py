@@ -166,7 +166,7 @@ def test_votes_are_counted_once_for_all_ways_to_combine_them(
     assert all(state == "done" for state in _states(some, bundle, tmp_path / "whole", change))
     ((_, rows, failures),) = study_maps(on[:1])
     assert not failures
-    monkeypatch.setattr("slidemask.infer.voting.vote_map", None)
+    monkeypatch.setattr("slidemask.infer.shared.vote_map", None)
     ((_, again, failures),) = study_maps(on[1:])
     assert not failures
     for case in some:

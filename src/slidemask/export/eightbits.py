@@ -12,6 +12,7 @@ from slidemask.export.quiet import quiet
 from slidemask.models.bundle import Bundle
 from slidemask.models.converted import converted
 from slidemask.models.int8 import GRAPH
+from slidemask.models.unreported import import_openvino
 
 FIRST = 10
 """Convolutions at the beginning, whose errors all others multiply."""
@@ -43,14 +44,14 @@ def in_8_bits(
     """
     os.environ.setdefault("NNCF_CI", "1")  # so that it does not report its use
     with quiet(), tempfile.TemporaryDirectory(prefix="slidemask-") as name:
-        import nncf
-        import openvino
-
+        openvino = import_openvino()
         model = openvino.Core().read_model(converted(bundle))
         layers = [(op.get_friendly_name(), op.get_type_name()) for op in model.get_ordered_ops()]
         out = left_out(layers, left)
         if out is None:
             return None
+        import nncf
+
         model = nncf.quantize(
             model,
             nncf.Dataset([tile[None] for tile in calibration]),

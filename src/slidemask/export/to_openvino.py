@@ -2,10 +2,10 @@
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
-import openvino
 from numpy.typing import NDArray
 
 from slidemask.base.types import Probs
@@ -13,6 +13,12 @@ from slidemask.export.exported import ports
 from slidemask.export.quiet import quiet
 from slidemask.export.to_onnx import to_onnx
 from slidemask.export.wanted import Format, Predict, Wanted, Written
+from slidemask.models.unreported import import_openvino
+
+if TYPE_CHECKING:
+    import openvino
+else:
+    openvino = import_openvino()
 
 
 def convert(wanted: Wanted, folder: Path) -> Written:
@@ -49,7 +55,7 @@ def start(path: Path) -> Predict:
     return predict
 
 
-def _quantised(model: openvino.Model, tiles: NDArray[np.uint8]) -> openvino.Model:
+def _quantised(model: "openvino.Model", tiles: NDArray[np.uint8]) -> "openvino.Model":
     os.environ.setdefault("NNCF_CI", "1")  # so that it does not report its use either
     with quiet():
         import nncf

@@ -5,8 +5,6 @@ from collections.abc import Iterator
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from slidemask.base.types import Mask
 
@@ -70,8 +68,14 @@ def merged(count: int, pairs: Ids) -> tuple[Ids, int]:
     >>> merged(4, np.array([[1, 3]], np.int32))
     (array([0, 1, 2, 1, 3], dtype=int32), 3)
     """
-    links = coo_array(
-        (np.ones(len(pairs), bool), (pairs[:, 0] - 1, pairs[:, 1] - 1)), shape=(count, count)
-    )
-    remaining, numbers = connected_components(links, directed=False) if count else (0, [])
-    return np.concatenate([[0], np.asarray(numbers) + 1]).astype(np.int32), remaining
+    roots = np.arange(count + 1)
+    one, other = pairs[:, 0], pairs[:, 1]
+    while (apart := roots[one] != roots[other]).any():
+        one, other = one[apart], other[apart]
+        low = np.minimum(roots[one], roots[other])
+        np.minimum.at(roots, roots[one], low)
+        np.minimum.at(roots, roots[other], low)
+        while (above := roots[roots] != roots).any():
+            roots[above] = roots[roots[above]]
+    numbers = np.cumsum(roots == np.arange(count + 1), dtype=np.int32) - np.int32(1)
+    return numbers[roots], int(numbers[-1])

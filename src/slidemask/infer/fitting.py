@@ -5,13 +5,12 @@ import threading
 from collections.abc import Callable
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from slidemask.base.errors import SettingsError
 from slidemask.base.types import Probs
 from slidemask.infer.job import Job
-from slidemask.models.lane import LANES
+from slidemask.models.devices import LANES
 
 MOST = 32
 """Tiles a forward pass: more of them make no device faster."""
@@ -32,6 +31,8 @@ def batch_that_fits(job: Job) -> int:
         return job.batch
     key = _key(job)
     if key not in _chosen:
+        import torch
+
         first, both = (_peak_bytes(job, count) for count in (1, 2))
         free = torch.cuda.mem_get_info(device)[0]
         _chosen[key] = tiles_in(free, first, max(1, both - first))
@@ -100,6 +101,8 @@ class Fitting:
         device, tile = self._job.bundle.device, self._job.tiles.grid.tile
         with self._lock:
             if device.type == "cuda":
+                import torch
+
                 torch.cuda.empty_cache()
             if tried == 1:
                 raise SettingsError(
@@ -121,12 +124,16 @@ class Fitting:
 
 def _is_full(error: RuntimeError) -> bool:
     """Whether memory ran out; Apple's GPUs have no error class for it."""
+    import torch
+
     if isinstance(error, torch.OutOfMemoryError):
         return True
     return "out of memory" in str(error).lower()
 
 
 def _peak_bytes(job: Job, count: int) -> int:
+    import torch
+
     device, grid = job.bundle.device, job.tiles.grid
     channels = 3 if grid.context is None else 6
     torch.cuda.reset_peak_memory_stats(device)

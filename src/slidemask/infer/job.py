@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from slidemask.infer.blend import Blend
 from slidemask.io.slide import Slide
 from slidemask.models.bundle import Bundle
-from slidemask.models.devices import number_type
+from slidemask.models.devices import number_name
 from slidemask.tiles.select import TileSet
 
 
@@ -63,7 +63,7 @@ class Job:
             "filters": self.bundle.info.filters.model_dump(mode="json"),
             "blend": self.blend.model_dump(mode="json") | {"batch": self.batch},
             "backend": self.bundle.backend.name if self.bundle.backend else "torch",
-            "numbers": str(number_type(self.bundle.device, self.blend.precision)),
+            "numbers": number_name(self.bundle.device, self.blend.precision),
             **({"device": self.bundle.device.type} if self.bundle.device.type != "cpu" else {}),
             **({"dominant": self.dominant} if self.dominant else {}),
         }

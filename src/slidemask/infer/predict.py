@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from slidemask.base.errors import OutputError
 from slidemask.base.lock import locked
+from slidemask.base.memory import give_back
 from slidemask.base.progress import Meter
 from slidemask.base.stages import Stages
 from slidemask.base.types import Probs
@@ -31,6 +32,9 @@ from slidemask.infer.store import BandStore
 from slidemask.infer.voting import predict_by_votes
 from slidemask.tiles.grid import TileGrid
 
+_BATCHES_KEPT = 64
+"""After so many, what they took and is free again goes back to the system: it lies between what
+is still in use, and grows with the slide otherwise."""
 log = logging.getLogger(__name__)
 
 
@@ -205,10 +209,12 @@ class _Run:
         predicted = self._predicted(batches, job.bundle.streams)
         meter = Meter(job.slide.id, int(job.tiles.kept[self._row : self._rows.stop].sum()), "tiles")
         try:
-            for batch, answer in predicted:
+            for number, (batch, answer) in enumerate(predicted):
                 self._finish_rows_above(batch.row)
                 self._add(batch, answer)
                 meter.advance(len(batch.columns))
+                if number % _BATCHES_KEPT == 0:
+                    give_back()
             self._finish_rows_above(self._rows.stop)
         finally:
             predicted.close()

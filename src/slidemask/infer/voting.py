@@ -21,7 +21,6 @@ from slidemask.infer.augmentation import predict_views
 from slidemask.infer.blend import Blend
 from slidemask.infer.job import Job
 from slidemask.infer.reading import batches_in_order, read_ahead
-from slidemask.infer.shared import how, vote_map
 from slidemask.infer.store import BandStore
 from slidemask.infer.unread import TolerantSlide
 from slidemask.infer.votes import VoteGrid, map_bands, tally
@@ -111,6 +110,8 @@ def _leaving_out(
 
 
 def _together(job: Job, stages: Stages, meter: Meter) -> VoteGrid:
+    from slidemask.infer.shared import how, vote_map
+
     canvas = Canvas(job.slide, job.tiles.grid)
     segmenter = _of_side(job.bundle, job.tiles.grid.tile).segmenter
     net = segmenter.tile_net()

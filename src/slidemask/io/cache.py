@@ -57,7 +57,7 @@ class TileCache:
         return tuple(self._arrays)
 
 
-TILES = TileCache(192 << 20)
+TILES = TileCache(128 << 20)
 """The process's store."""
 
 if hasattr(os, "register_at_fork"):

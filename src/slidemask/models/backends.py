@@ -10,31 +10,37 @@ import importlib.util
 import logging
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
 from queue import SimpleQueue
 from typing import Any, Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from slidemask.base.errors import BundleError, SettingsError, SlidemaskError
 from slidemask.base.types import Probs
 from slidemask.models.agreement import keep, known
 from slidemask.models.bundle import Backend, Bundle
+from slidemask.models.compiled import compiled, multiple_of
 from slidemask.models.converted import (
-    any_size,
     cache_of,
     converted,
     converted_to_onnx,
-    multiple_of,
+    multiple_in,
     padded,
 )
-from slidemask.models.devices import Precision, number_type
+from slidemask.models.devices import Precision, numbers_on
 from slidemask.models.int8 import Int8, has_int8, multiplies_int8, read_int8
+from slidemask.models.late import Late
+from slidemask.models.unreported import import_openvino
 
 Name = Literal["auto", "torch", "openvino", "onnxruntime", "int8"]
 Kind = Literal["openvino", "onnxruntime", "int8"]
+Compiling = Callable[[dict[str, Any]], tuple[Any, int]]
+"""Compiles with properties of OpenVINO; gives also of what a picture's sides must be multiples."""
 FEW_TILES = 64
 """Below so many tiles converting a network costs more than it saves."""
 LIMITS = {"fp32": 0.002, "bf16": 0.02, "int8": 0.05}
@@ -55,16 +61,13 @@ class OpenVino:
     name = "openvino"
 
     def __init__(self, bundle: Bundle) -> None:
-        self._model = self._read(bundle)
-        self._multiple = multiple_of(self._model)
+        self._compiled, self._multiple = self._compiling(bundle), 1
         self.streams = _cores()
         self._idle: dict[Precision, SimpleQueue[Any]] = {}
         self._prepared(_numbers(bundle, "auto"))
 
-    def _read(self, bundle: Bundle) -> Any:  # noqa: ANN401 - OpenVINO may be missing
-        import openvino
-
-        return openvino.Core().read_model(converted(bundle))
+    def _compiling(self, bundle: Bundle) -> Compiling:
+        return partial(compiled, converted(bundle))
 
     def __call__(self, tiles: NDArray[np.uint8], precision: Precision) -> Probs:
         """Compute as `Bundle.predict` does; several threads may, `streams` of them at once."""
@@ -79,17 +82,19 @@ class OpenVino:
 
     def _prepared(self, precision: Precision) -> "SimpleQueue[Any]":
         if precision not in self._idle:
-            import openvino
-
+            openvino = import_openvino()
             told = {
                 "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
                 "NUM_STREAMS": self.streams,
                 "INFERENCE_NUM_THREADS": self.streams,
             }
-            compiled = openvino.Core().compile_model(self._model, "CPU", told)
+            network, self._multiple = self._compiled(told)
+            # Two threads that meet numpy in OpenVINO for the first time can wait for each other for
+            # ever: one holds the interpreter's lock, the other that of a C++ static it makes.
+            _ = openvino.Tensor(np.zeros(1, np.float32)).data
             idle: SimpleQueue[Any] = SimpleQueue()
             for _ in range(self.streams):
-                idle.put(compiled.create_infer_request())
+                idle.put(network.create_infer_request())
             self._idle[precision] = idle
         return self._idle[precision]
 
@@ -111,11 +116,11 @@ class OpenVinoInt8(OpenVino):
         self._graph = graph or read_int8(bundle)
         super().__init__(bundle)
 
-    def _read(self, bundle: Bundle) -> Any:  # noqa: ANN401 - OpenVINO may be missing
+    def _compiling(self, bundle: Bundle) -> Compiling:
         del bundle
-        import openvino
-
-        return openvino.Core().read_model(self._graph.xml, self._graph.weights)
+        core = import_openvino().Core()
+        model = core.read_model(self._graph.xml, self._graph.weights)
+        return lambda told: (core.compile_model(model, "CPU", told), multiple_of(model))
 
 
 class OnnxRuntime:
@@ -129,9 +134,10 @@ class OnnxRuntime:
         path = converted_to_onnx(bundle)
         told = onnxruntime.SessionOptions()
         told.intra_op_num_threads = told.inter_op_num_threads = 1  # sessions are run side by side
-        self._multiple = bundle.segmenter.multiple if any_size(bundle) else 1
         self.streams = _cores()
         self._session = onnxruntime.InferenceSession(path, told, providers=["CPUExecutionProvider"])
+        told_by = self._session.get_modelmeta().custom_metadata_map
+        self._multiple = multiple_in(told_by) or bundle.segmenter.multiple
 
     def __call__(self, tiles: NDArray[np.uint8], precision: Precision) -> Probs:
         """Compute as `Bundle.predict` does, but for `precision`: it has only single."""
@@ -147,6 +153,8 @@ BACKENDS: dict[Kind, Callable[[Bundle], Backend]] = {
     "int8": OpenVinoInt8,
 }
 _PACKAGES = {"openvino": "openvino", "onnxruntime": "onnxruntime", "int8": "openvino"}
+_FILES = {"openvino": "model.xml", "onnxruntime": "model.onnx"}
+"""Of converted networks whose agreement is kept beside them."""
 
 
 def with_backend(
@@ -172,8 +180,9 @@ def with_backend(
         Reads (N, H, W, 3 or 6) uint8: some tiles of a slide, on which a backend must agree with
         PyTorch. A backend that has agreed is not asked again.
     tiles : int or None
-        How many are to be computed; for few "auto" stays with PyTorch. None: for any number
-        it is worth converting the network, since it will be used again and again.
+        How many are to be computed; for few "auto" stays with PyTorch, unless its network is not
+        built yet and OpenVINO's lies ready. None: for any number it is worth converting the
+        network, since it will be used again and again.
     precision : Precision
         In what numbers.
 
@@ -187,7 +196,9 @@ def with_backend(
     """
     fit = bundle.device.type == "cpu" and not bundle.info.model.votes
     few = tiles is not None and tiles < FEW_TILES
-    if name == "torch" or (name == "auto" and (not fit or few)):
+    if name == "torch" or (name == "auto" and not fit):
+        return bundle.built()
+    if name == "auto" and few and not _is_ready(bundle, precision):
         return bundle.built()
     if not fit:
         why = "votes for tiles" if bundle.info.model.votes else f"runs on {bundle.device}"
@@ -196,8 +207,8 @@ def with_backend(
             f"{why}. Leave --backend out."
         )
     if name == "auto":
-        return _fastest(bundle, probe, precision)
-    if importlib.util.find_spec(_PACKAGES[name]) is None:
+        return _fastest(bundle, probe, precision, few=few)
+    if not is_installed(name):
         raise SettingsError(
             f"--backend {name} needs the package {_PACKAGES[name]}: pip install {_PACKAGES[name]}."
         )
@@ -208,14 +219,14 @@ def with_backend(
 
 
 def _fastest(
-    bundle: Bundle, probe: Callable[[], NDArray[np.uint8]], precision: Precision
+    bundle: Bundle, probe: Callable[[], NDArray[np.uint8]], precision: Precision, *, few: bool
 ) -> Bundle:
     """Return the bundle with the first backend that is there and agrees."""
-    if importlib.util.find_spec("openvino") is None:
+    if not is_installed("openvino"):
         log.info("openvino is not installed: PyTorch computes, which takes twice as long")
         return bundle
     kinds: tuple[Kind, ...] = ("openvino",)
-    if multiplies_int8() and has_int8(bundle):
+    if not few and multiplies_int8() and has_int8(bundle):  # it is compared with PyTorch's
         kinds = ("int8", "openvino")
     for kind, instead in zip(kinds, (*kinds[1:], "PyTorch"), strict=True):
         if (bundle.digest, str(bundle.source), kind) in _unusable:
@@ -257,20 +268,36 @@ def _judge(
     if key not in _judged:
         other = replace(bundle, backend=BACKENDS[kind](bundle))
         assert other.backend is not None  # noqa: S101 - it was just made
-        off = _agreed(bundle, numbers) if kind == "openvino" else None
+        off = _agreed(bundle, kind, numbers)
         if off is None:
             off = difference(bundle, other, probe(), numbers)
-            if kind == "openvino" and off <= LIMITS[numbers] and bundle.source is not None:
-                keep(converted(bundle).parent, numbers, off)
+            if kind in _FILES and off <= LIMITS[numbers] and bundle.source is not None:
+                keep(cache_of(bundle, kind) / _FILES[kind], _of(kind, numbers), off)
         _judged[key] = other.backend, off
     return *_judged[key], LIMITS["int8" if kind == "int8" else numbers]
 
 
-def _agreed(bundle: Bundle, numbers: Precision) -> float | None:
-    """Return how far off OpenVINO was when another process found that it agrees."""
-    if bundle.source is None or not (cache_of(bundle, "openvino") / "model.xml").exists():
+def _agreed(bundle: Bundle, kind: Kind, numbers: Precision) -> float | None:
+    """Return how far off a backend was when another process found that it agrees.
+
+    8 bits are compared again on each slide.
+    """
+    if bundle.source is None or kind not in _FILES:
         return None
-    return known(cache_of(bundle, "openvino"), numbers)
+    with suppress(PackageNotFoundError):  # what converts or computes is not installed
+        return known(cache_of(bundle, kind) / _FILES[kind], _of(kind, numbers))
+    return None
+
+
+def _is_ready(bundle: Bundle, precision: Precision) -> bool:
+    """Whether OpenVINO's network is at hand and PyTorch's is not."""
+    numbers = _numbers(bundle, precision)
+    return isinstance(bundle.network, Late) and _agreed(bundle, "openvino", numbers) is not None
+
+
+def _of(kind: Kind, numbers: Precision) -> str:
+    """Say what was compared, beside what the folder's name says already."""
+    return f"{numbers}-{version('onnxruntime')}" if kind == "onnxruntime" else numbers
 
 
 def load(name: str, device: str, backend: Name = "auto") -> Bundle:
@@ -286,14 +313,19 @@ def load(name: str, device: str, backend: Name = "auto") -> Bundle:
     """
     bundle = Bundle.load(name, device, later=True)
     fit = bundle.device.type == "cpu" and not bundle.info.model.votes
-    if not fit or backend not in ("auto", "openvino"):
+    if not fit or backend in ("torch", "int8"):
         return bundle.built()
-    if importlib.util.find_spec("openvino") is None:
-        return bundle.built()
-    agreed = _agreed(bundle, _numbers(bundle, "auto")) is not None
+    kind: Kind = "openvino" if backend == "auto" else backend
+    numbers = "fp32" if kind == "onnxruntime" else _numbers(bundle, "auto")
+    agreed = _agreed(bundle, kind, numbers) is not None
     if bundle.coarse is not None:  # in single precision (`infer.cascade`)
-        agreed &= _agreed(bundle.coarse, "fp32") is not None
+        agreed &= _agreed(bundle.coarse, kind, "fp32") is not None
     return bundle if agreed else bundle.built()
+
+
+def is_installed(kind: Kind) -> bool:
+    """Whether the package that computes is there."""
+    return importlib.util.find_spec(_PACKAGES[kind]) is not None
 
 
 def _told(kind: str, off: float) -> str:
@@ -317,7 +349,7 @@ def difference(
 
 
 def _numbers(bundle: Bundle, precision: Precision) -> Precision:
-    return "bf16" if number_type(bundle.device, precision) == torch.bfloat16 else "fp32"
+    return "bf16" if numbers_on(bundle.device, precision) == "bf16" else "fp32"
 
 
 def _cores() -> int:

@@ -13,27 +13,25 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
-import safetensors.torch
-import torch
 from numpy.typing import NDArray
 from pydantic import Field, ValidationError
-from safetensors import SafetensorError
 
 from slidemask.base.classes import ClassMap
 from slidemask.base.errors import BundleError
 from slidemask.base.files import output_folder, write_json, write_text, written_whole
 from slidemask.base.settings import Settings
 from slidemask.base.types import Probs
-from slidemask.models.build import ModelSpec
-from slidemask.models.devices import Precision, choose_device, number_type
-from slidemask.models.lane import LANES, lane
+from slidemask.models.devices import LANES, Device, Precision, find_device, numbers_on
 from slidemask.models.late import Late
-from slidemask.models.segmenter import Segmenter
+from slidemask.models.spec import ModelSpec
 from slidemask.tiles.filters import Filters
 from slidemask.tiles.grid import Tiling
+
+if TYPE_CHECKING:
+    from slidemask.models.segmenter import Segmenter
 
 FORMAT = 1
 SHIPPED = Path(__file__).parent / "shipped"
@@ -97,7 +95,7 @@ class Bundle:
         The network, in evaluation mode, or what builds it when it is first asked for.
     digest : str
         16 hex digits over weights and `bundle.json`.
-    device : torch.device
+    device : torch.device or its name
         Where it runs.
     source : Path, optional
         The folder or zip that it was loaded from.
@@ -110,9 +108,9 @@ class Bundle:
     """
 
     info: BundleInfo
-    network: Segmenter | Late
+    network: "Segmenter | Late"
     digest: str
-    device: torch.device
+    device: Device
     source: Path | None = None
     under: str = ""
     backend: Backend | None = None
@@ -130,11 +128,11 @@ class Bundle:
             If nothing of that name exists, weights or `bundle.json` are missing, or do not fit;
             with `later` that they do not fit is raised when they are asked for.
         """
-        bundle = cls._load(find_bundle(name), "", choose_device(device))
+        bundle = cls._load(find_bundle(name), "", find_device(device))
         return bundle if later else bundle.built()
 
     @classmethod
-    def _load(cls, source: Path, under: str, where: torch.device) -> "Bundle":
+    def _load(cls, source: Path, under: str, where: Device) -> "Bundle":
         """Load what lies in the folder `under` of a bundle, "" being the bundle itself."""
         info = read_info(source, under)
         blob = read_file(source, f"{under}weights.safetensors")
@@ -147,7 +145,7 @@ class Bundle:
         return cls(info, network, digest, where, source, under, coarse=coarse)
 
     @property
-    def segmenter(self) -> Segmenter:
+    def segmenter(self) -> "Segmenter":
         """The network, built now if it was not yet."""
         return self.network() if isinstance(self.network, Late) else self.network
 
@@ -163,41 +161,27 @@ class Bundle:
             return self.backend.streams
         return {"cpu": 0, "cuda": LANES}.get(self.device.type, 1)
 
-    @torch.inference_mode()
     def predict(self, tiles: NDArray[np.uint8], precision: Precision = "auto") -> Probs:
         """(N, H, W, 3 or 6) uint8 -> (N, K + 1, H, W) float32, background first, sums to 1.
 
         Of a network that votes H and W are 1.
         """
-        numbers = number_type(self.device, precision)
+        numbers = numbers_on(self.device, precision)
         if self.backend is not None:
-            return self.backend(tiles, "bf16" if numbers == torch.bfloat16 else "fp32")
+            return self.backend(tiles, "bf16" if numbers == "bf16" else "fp32")
+        from slidemask.models.network import probabilities
 
-        def network(batch: torch.Tensor) -> torch.Tensor:
-            with torch.autocast(self.device.type, numbers, enabled=numbers != torch.float32):
-                logits = self.segmenter(batch)
-            return self.segmenter.probabilities(logits)
-
-        if self.device.type == "cuda":
-            return lane(self.device).run(network, tiles)
-        return network(torch.from_numpy(tiles).to(self.device)).cpu().numpy()
+        return probabilities(self.segmenter, tiles, self.device, numbers)
 
 
-def _segmenter(source: Path, info: BundleInfo, blob: bytes, where: torch.device) -> Segmenter:
+def _segmenter(source: Path, info: BundleInfo, blob: bytes, where: Device) -> "Segmenter":
     """Build a bundle's network and give it its weights."""
+    from slidemask.models.network import with_weights
+    from slidemask.models.segmenter import Segmenter
+
     tiling, classes = info.tiling, len(info.classes.classes)
     segmenter = Segmenter(without_weights(info.model), classes, tiling.context, tiling.tile_px)
-    try:
-        state = safetensors.torch.load(blob)
-        segmenter.load_state_dict(
-            {
-                key: value.float() if value.is_floating_point() else value
-                for key, value in state.items()
-            }
-        )
-    except (SafetensorError, RuntimeError) as error:
-        raise BundleError(f"The weights of bundle {source} do not fit it: {error}") from error
-    return segmenter.eval().to(where).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
+    return with_weights(segmenter, blob, where, of=str(source))
 
 
 def parameters_count(
@@ -208,8 +192,9 @@ def parameters_count(
     >>> parameters_count(ModelSpec(width=16, depth=4), classes=1)
     1942594
     """
-    with torch.random.fork_rng(devices=[]):  # a training's chances stay as they are
-        return Segmenter(without_weights(spec), classes, context, tile_px).parameters_count
+    from slidemask.models.network import count
+
+    return count(without_weights(spec), classes, context, tile_px)
 
 
 def without_weights(spec: ModelSpec) -> ModelSpec:
@@ -218,7 +203,7 @@ def without_weights(spec: ModelSpec) -> ModelSpec:
 
 
 def save_bundle(
-    folder: Path, info: BundleInfo, segmenter: Segmenter, *, card: str, scores: Mapping[str, Any]
+    folder: Path, info: BundleInfo, segmenter: "Segmenter", *, card: str, scores: Mapping[str, Any]
 ) -> None:
     """Write a bundle folder; an older one of that name is replaced when the new one is whole.
 
@@ -240,7 +225,7 @@ def save_bundle(
     shutil.rmtree(old, ignore_errors=True)
 
 
-def save_weights(path: Path, segmenter: Segmenter) -> None:
+def save_weights(path: Path, segmenter: "Segmenter") -> None:
     """Write a network's weights as a bundle holds them; folders on the way are made.
 
     Convolution weights are stored in half precision (their error is far below that of training);
@@ -251,10 +236,11 @@ def save_weights(path: Path, segmenter: Segmenter) -> None:
     OutputError
         If the file cannot be written.
     """
-    state = {key: _compact(value) for key, value in segmenter.state_dict().items()}
+    from slidemask.models.network import weights_of
+
     output_folder(path.parent)
     with written_whole(path) as beside:
-        beside.write_bytes(safetensors.torch.save(state))
+        beside.write_bytes(weights_of(segmenter))
 
 
 def zip_bundle(folder: Path, path: Path) -> None:
@@ -341,11 +327,6 @@ def _entry(archive: zipfile.ZipFile, name: str) -> str:
     heads = sorted({entry.partition("/")[0] for entry in archive.namelist()})
     wanted = {name, *(f"{head}/{name}" for head in heads if head not in (COARSE, INT8))}
     return next(entry for entry in sorted(archive.namelist(), key=len) if entry in wanted)
-
-
-def _compact(value: torch.Tensor) -> torch.Tensor:
-    kernel = value.ndim >= 2 and value.is_floating_point()
-    return (value.half() if kernel else value).contiguous().cpu()
 
 
 def _digest(blob: bytes, told: Mapping[str, Any], coarse: str = "") -> str:

@@ -7,21 +7,24 @@ import logging
 import shutil
 import uuid
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import platformdirs
-import torch
 from numpy.typing import NDArray
 
 from slidemask.models.bundle import Bundle
-from slidemask.models.graph import Graph
+from slidemask.models.compiled import say_multiple
+from slidemask.models.unreported import import_openvino
 
-_MULTIPLE = ("slidemask", "multiple")
-"""Where a graph for pictures of any size says of what their sides must be multiples."""
+if TYPE_CHECKING:
+    from torch.export import ExportedProgram
+
+_NAMED = "slidemask.multiple"
+"""Where an ONNX graph says of what a picture's sides must be multiples."""
 log = logging.getLogger(__name__)
 
 
@@ -64,7 +67,7 @@ def cache_of(bundle: Bundle, kind: str) -> Path:
 
 
 def _write_openvino(bundle: Bundle, path: Path) -> None:
-    import openvino
+    openvino = import_openvino()
     from openvino.frontend import FrontEndManager
     from openvino.frontend.pytorch.fx_decoder import TorchFXPythonDecoder
 
@@ -77,15 +80,17 @@ def _write_openvino(bundle: Bundle, path: Path) -> None:
     front = FrontEndManager().load_by_framework("pytorch")
     model = front.convert(front.load(decoder))
     if any_size(bundle):  # the frontend cannot work out a padding that depends on the size
-        model.set_rt_info(bundle.segmenter.multiple, [*_MULTIPLE])
+        say_multiple(model, bundle.segmenter.multiple)
     openvino.save_model(model, path, compress_to_fp16=False)
 
 
-def multiple_of(model: Any) -> int:  # noqa: ANN401 - OpenVINO may be missing
-    """Return of what a picture's sides must be multiples before a graph sees it."""
-    return (
-        int(model.get_rt_info([*_MULTIPLE]).astype(int)) if model.has_rt_info([*_MULTIPLE]) else 1
-    )
+def multiple_in(metadata: Mapping[str, str]) -> int:
+    """Return that multiple from what a graph says of itself; 0 where it says nothing.
+
+    >>> multiple_in({"slidemask.multiple": "16"}), multiple_in({})
+    (16, 0)
+    """
+    return int(metadata.get(_NAMED, "0"))
 
 
 def padded(tiles: NDArray[np.uint8], multiple: int) -> NDArray[np.uint8]:
@@ -97,11 +102,15 @@ def padded(tiles: NDArray[np.uint8], multiple: int) -> NDArray[np.uint8]:
 
 
 def _write_onnx(bundle: Bundle, path: Path) -> None:
+    import torch
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of other packages
-        torch.onnx.export(
-            _exported(bundle), (), path, dynamo=True, external_data=False, verbose=False
-        )
+        program = torch.onnx.export(_exported(bundle), (), dynamo=True, verbose=False)
+    assert program is not None  # noqa: S101 - None is what the older way of exporting gives
+    multiple = bundle.segmenter.multiple if any_size(bundle) else 1
+    program.model.metadata_props[_NAMED] = str(multiple)
+    program.save(path, external_data=False)
 
 
 def any_size(bundle: Bundle) -> bool:
@@ -109,8 +118,12 @@ def any_size(bundle: Bundle) -> bool:
     return "photo" in bundle.info.use
 
 
-def _exported(bundle: Bundle) -> torch.export.ExportedProgram:
+def _exported(bundle: Bundle) -> "ExportedProgram":
     """Return the network as a graph of any number of tiles of one size, or of photos of any."""
+    import torch
+
+    from slidemask.models.graph import Graph
+
     side = bundle.info.tiling.tile_px
     varying: dict[int, Any] = {0: torch.export.Dim("tiles", min=1, max=1024)}
     if any_size(bundle):

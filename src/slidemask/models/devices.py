@@ -2,16 +2,50 @@
 
 import os
 from collections.abc import Sequence
-from typing import Literal
-
-import torch
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from slidemask.base.errors import SettingsError
+from slidemask.models.machine import capabilities, surely_no_gpu
+
+if TYPE_CHECKING:
+    import torch
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
+Numbers = Literal["fp32", "bf16", "fp16"]
+LANES = 2
+"""Threads that keep a CUDA device busy: one computes while the other copies (`models.lane`)."""
+_TYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 
 
-def choose_device(name: str = "auto") -> torch.device:
+class DeviceName(str):
+    """Name of a device, which knows its type as a `torch.device` does; PyTorch takes it as a name.
+
+    Examples
+    --------
+    >>> DeviceName("cuda:1").type, str(DeviceName("cuda:1"))
+    ('cuda', 'cuda:1')
+    """
+
+    __slots__ = ()
+
+    @property
+    def type(self) -> str:
+        """The kind of device."""
+        return self.partition(":")[0]
+
+
+Device: TypeAlias = "DeviceName | torch.device"
+CPU = DeviceName("cpu")
+
+
+def find_device(name: str = "auto") -> Device:
+    """Return what `choose_device` does, without importing PyTorch where the processor it is."""
+    if name == "cpu" or (name == "auto" and surely_no_gpu()):
+        return CPU
+    return choose_device(name)
+
+
+def choose_device(name: str = "auto") -> "torch.device":
     """Return the device `name` stands for; "auto" takes CUDA, then Apple's GPU, then the CPU.
 
     Raises
@@ -19,6 +53,8 @@ def choose_device(name: str = "auto") -> torch.device:
     SettingsError
         If the device is not there.
     """
+    import torch
+
     available = {
         "cpu": True,
         "cuda": torch.cuda.is_available(),
@@ -59,9 +95,9 @@ def choose_devices(names: str = "auto") -> list[str]:
     >>> choose_devices("cpu"), choose_devices("cpu, cpu")
     (['cpu'], ['cpu', 'cpu'])
     """
-    if names == "cuda" and torch.cuda.device_count() > 1:
-        return [f"cuda:{number}" for number in range(torch.cuda.device_count())]
-    devices = [str(choose_device(name.strip())) for name in names.split(",")]
+    if names == "cuda" and (count := _cuda_count()) > 1:
+        return [f"cuda:{number}" for number in range(count)]
+    devices = [str(find_device(name.strip())) for name in names.split(",")]
     twice = {name for name in devices if devices.count(name) > 1 and name != "cpu"}
     if twice:
         raise SettingsError(
@@ -77,16 +113,40 @@ def reading_threads(devices: Sequence[str]) -> int:
     return max(2, min(8, (os.cpu_count() or 2) // len(devices)))
 
 
-def number_type(device: torch.device, precision: Precision = "auto") -> torch.dtype:
+def numbers_on(device: Device, precision: Precision = "auto") -> Numbers:
     """Return the numbers in which a network computes on a device.
 
     "auto" takes bfloat16 where processor or GPU multiplies in it, else half precision on CUDA,
     else single precision: on a CPU without such instructions bfloat16 is slower, not faster.
     """
-    named = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
     if precision != "auto":
-        return named[precision]
+        return precision
     if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
-    native = device.type == "cpu" and torch.cpu.get_capabilities().get("avx512_bf16", False)
-    return torch.bfloat16 if native else torch.float32
+        import torch
+
+        return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+    native = device.type == "cpu" and capabilities().get("avx512_bf16", False)
+    return "bf16" if native else "fp32"
+
+
+def number_name(device: Device, precision: Precision = "auto") -> str:
+    """Return what `number_type` is called.
+
+    >>> number_name(CPU, "bf16")
+    'torch.bfloat16'
+    """
+    return f"torch.{_TYPES[numbers_on(device, precision)]}"
+
+
+def number_type(device: Device, precision: Precision = "auto") -> "torch.dtype":
+    """Return the numbers of `numbers_on` as PyTorch's."""
+    import torch
+
+    named = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+    return named[numbers_on(device, precision)]
+
+
+def _cuda_count() -> int:
+    import torch
+
+    return torch.cuda.device_count()

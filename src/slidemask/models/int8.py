@@ -7,12 +7,12 @@ Dice; of other weights it is not used.
 import hashlib
 from typing import Any, Literal, NamedTuple
 
-import torch
 from pydantic import Field, ValidationError
 
 from slidemask.base.errors import BundleError
 from slidemask.base.settings import Settings, digest
 from slidemask.models.bundle import INT8, Bundle, has_file, read_file
+from slidemask.models.machine import capabilities
 
 GRAPH = ("model.xml", "model.bin")
 _MULTIPLIES = ("avx512_vnni", "avx_vnni", "amx_int8", "dotprod", "i8mm")
@@ -158,7 +158,7 @@ def fingerprint(bundle: Bundle) -> str:
 
 def multiplies_int8() -> bool:
     """Whether this processor has instructions that make 8 bits the faster ones."""
-    there = torch.cpu.get_capabilities()
+    there = capabilities()
     return any(there.get(name, False) for name in _MULTIPLIES)
 
 

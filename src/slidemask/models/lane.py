@@ -13,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-LANES = 2
-"""Threads that keep a CUDA device busy: one computes while the other copies."""
+from slidemask.models.devices import Device
+
 _own = threading.local()
 
 
@@ -25,11 +25,11 @@ class Lane:
 
     Parameters
     ----------
-    device : torch.device
+    device : torch.device or its name
     """
 
-    def __init__(self, device: torch.device) -> None:
-        self.device = device
+    def __init__(self, device: Device) -> None:
+        self.device = torch.device(device)
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
         self._there = self._back = torch.empty(0, dtype=torch.uint8)
         if self._stream is not None:  # weights came by another stream
@@ -61,9 +61,9 @@ class Lane:
         return torch.empty(size, dtype=torch.uint8, pin_memory=self._stream is not None)
 
 
-def lane(device: torch.device) -> Lane:
+def lane(device: Device) -> Lane:
     """Return this thread's lane to a device."""
-    lanes: dict[torch.device, Lane] = _own.__dict__.setdefault("lanes", {})
+    lanes: dict[Device, Lane] = _own.__dict__.setdefault("lanes", {})
     if device not in lanes:
         lanes[device] = Lane(device)
     return lanes[device]

@@ -6,8 +6,10 @@ take longer to import than all else that a command does before it begins.
 
 import threading
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from slidemask.models.segmenter import Segmenter
+if TYPE_CHECKING:
+    from slidemask.models.segmenter import Segmenter
 
 
 class Late:
@@ -19,11 +21,11 @@ class Late:
         What it raises is raised to whoever asks; the next one tries again.
     """
 
-    def __init__(self, build: Callable[[], Segmenter]) -> None:
+    def __init__(self, build: "Callable[[], Segmenter]") -> None:
         self._build, self._lock = build, threading.Lock()
         self._built: Segmenter | None = None
 
-    def __call__(self) -> Segmenter:
+    def __call__(self) -> "Segmenter":
         """Return the network."""
         with self._lock:
             if self._built is None:

@@ -8,43 +8,12 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
-from pydantic import Field, field_validator
 from torch import Tensor
 from torch.nn import functional
 
 from slidemask.base.errors import SettingsError
-from slidemask.base.settings import Settings
 from slidemask.base.types import IGNORE
-
-
-class LossSpec(Settings):
-    """A weighted sum of loss terms.
-
-    Parameters
-    ----------
-    terms : dict of str to float
-        Weight of each of bce, ce, dice, jaccard, focal, tversky.
-    class_weights : tuple of float
-        Weight by class index, background first; empty: all alike. Used by ce, bce and focal.
-    focal_gamma : float
-        How strongly easy pixels are passed over (Lin et al. 2017).
-    tversky_alpha, tversky_beta : float
-        Cost of false positives and of misses (Salehi et al. 2017).
-    """
-
-    terms: dict[str, float] = Field(default_factory=lambda: {"ce": 1.0, "dice": 1.0}, min_length=1)
-    class_weights: tuple[float, ...] = ()
-    focal_gamma: float = Field(default=2.0, ge=0)
-    tversky_alpha: float = Field(default=0.3, ge=0)
-    tversky_beta: float = Field(default=0.7, ge=0)
-
-    @field_validator("terms")
-    @classmethod
-    def _known(cls, terms: dict[str, float]) -> dict[str, float]:
-        unknown = set(terms) - set(TERMS)
-        if unknown:
-            raise ValueError(f"unknown loss terms {sorted(unknown)}; known: {sorted(TERMS)}")
-        return terms
+from slidemask.models.spec import LossSpec
 
 
 class Pixels(NamedTuple):

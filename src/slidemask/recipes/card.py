@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from slidemask.data.balance import Balanced
-from slidemask.models.build import TILE, ModelSpec
 from slidemask.models.bundle import BundleInfo, parameters_count
+from slidemask.models.spec import TILE, ModelSpec
 from slidemask.recipes.recipe import Recipe
 
 _CARD = """\

@@ -18,6 +18,7 @@ from slidemask.infer.job import Job
 from slidemask.infer.shared import BAND_ROWS, MOST_NUMBERS, how
 from slidemask.io.slide import Slide
 from slidemask.models.bundle import Bundle, without_weights
+from slidemask.models.devices import Device
 from slidemask.models.segmenter import Segmenter
 from slidemask.recipes.segment import Use, use_of
 from slidemask.tiles.grid import TileGrid, lay_grid
@@ -199,7 +200,7 @@ def _cost(segmenter: Segmenter, tile: int) -> Cost:
     return Cost(float(counter.get_total_flops()), moved, largest)
 
 
-def _seconds(cost: Cost, device: torch.device, side: int = 256, channels: int = 32) -> float:
+def _seconds(cost: Cost, device: Device, side: int = 256, channels: int = 32) -> float:
     """Return the seconds of one tile, from two layers that are timed on this machine."""
     image = torch.rand(1, channels, side, side, device=device).to(memory_format=torch.channels_last)
     convolution = nn.Conv2d(channels, channels, 3, padding=1).to(device)

@@ -18,9 +18,7 @@ from slidemask.data.sampling import Sampling
 from slidemask.data.split import Split
 from slidemask.infer.blend import Blend
 from slidemask.infer.cascade import CascadeSpec
-from slidemask.models.build import TILE, ModelSpec, tile_spec
-from slidemask.models.losses import LossSpec
-from slidemask.models.tilecnn import require_room
+from slidemask.models.spec import TILE, LossSpec, ModelSpec, require_room, tile_spec
 from slidemask.post.clean import Post
 from slidemask.post.outlines import Outlines
 from slidemask.tiles.filters import Filters
