@@ -17,6 +17,7 @@ from slidemask.base.ahead import looking_on
 from slidemask.base.classes import ClassMap
 from slidemask.base.errors import OutputError, SlideError
 from slidemask.base.files import sha256, write_json
+from slidemask.base.memory import give_back
 from slidemask.base.record import machine, peak_memory_mb, versions
 from slidemask.base.settings import digest
 from slidemask.base.stages import Stages
@@ -113,6 +114,7 @@ def write_results(
                 _write_probability(whole, folder / files["probability"])
         with whole.stages.stage("vectorise"):
             found = _write_polygons(whole, outlined.result(), folder / files["polygons"])
+    give_back()
     with open_mask(folder / files["mask"]) as mask, whole.stages.stage("preview"):
         _write_preview(whole, mask, folder / files["preview"])
     with whole.stages.stage("hash"):

@@ -147,11 +147,10 @@ def find_tissue(slide: Slide, settings: TissueFilter | None = None) -> TissueMas
     settings = settings or TissueFilter()
     downsample = picture_downsample(slide, settings)
     um_per_px = settings.um_per_px if slide.mpp is None else downsample * slide.mpp
-    picture = _picture(slide, downsample)
-    white = _glass(picture)
-    score, found = _features(_smooth(picture, slide.mpp, um_per_px), white)
+    score, found = _features(*_seen(slide, downsample, um_per_px))
     tissue = score > _threshold(score, settings)
     ink = _ink(found, settings, um_per_px) if settings.pens else None
+    del score, found  # of a large slide a hundred megabytes, and what follows takes as much
     if ink is not None:
         tissue = _without_pens(tissue, ink, um_per_px)
     mask = _tidy(tissue, settings, um_per_px)
@@ -165,6 +164,12 @@ def picture_downsample(slide: Slide, settings: TissueFilter) -> float:
     finest = longest / settings.shortest_px
     wanted = finest if slide.mpp is None else min(settings.um_per_px / slide.mpp, finest)
     return max(1.0, wanted, longest / settings.longest_px)
+
+
+def _seen(slide: Slide, downsample: float, um_per_px: float) -> tuple[Rgb, NDArray[np.float64]]:
+    """Return the small picture as tissue is judged on it, and the colour of its glass."""
+    picture = _picture(slide, downsample)
+    return _smooth(picture, slide.mpp, um_per_px), _glass(picture)
 
 
 def _picture(slide: Slide, downsample: float) -> Rgb:
