@@ -22,6 +22,7 @@ from slidemask.evaluate.outlines import Shape
 from slidemask.io.photograph import read_photo
 from slidemask.models.bundle import Bundle
 from slidemask.post import seams
+from slidemask.post.halves import Halves
 from slidemask.post.outlines import Outline
 from slidemask.recipes.photo.cases import read_photo_cases
 from slidemask.recipes.photo.find import BORDER, outlines_from, photo_settings, seen_by_network
@@ -59,7 +60,7 @@ def examples(cohort: Path, bundle: Bundle) -> Iterator[tuple[NDArray[np.float64]
     names = bundle.info.classes.names
     cases, _ = read_photo_cases(cohort)
     for case in track(cases, "photos", len(cases), "photos"):
-        photo = read_photo(case.photo)
+        photo = Halves.of(read_photo(case.photo))
         planes = bundle.predict(seen_by_network(photo, settings)[None])[0]
         border = planes[names.index(BORDER)]
         for outline in outlines_from(planes, photo, names, settings).outlines:

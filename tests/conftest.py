@@ -1,6 +1,7 @@
 """What several rooms' tests share."""
 
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,8 @@ import pytest
 # Tiny networks are slower on two threads than on one, and sums in floating point depend on the
 # number of threads: set before torch is imported, here and in every process that tests start.
 os.environ["OMP_NUM_THREADS"] = "1"
+# What is converted for tiny networks is neither taken from the user's cache nor left there.
+os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="slidemask-tests-")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 

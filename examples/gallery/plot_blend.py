@@ -29,7 +29,8 @@ errors = rng.choice([-0.2, 0.2], grid.shape)
 
 def blended(window: str) -> np.ndarray:
     """Predict all tiles and join them by row bands, as whole slides are."""
-    ring, weight = Ring(1, TILE, WIDTH), weights(TILE, STRIDE, window)
+    ring = Ring(classes=1, tile=TILE, stride=STRIDE, width=WIDTH)
+    weight = weights(TILE, STRIDE, window)
     padded = np.pad(truth, ((0, TILE), (0, TILE)), mode="edge")
     bands = []
     for row in range(grid.shape[0]):

@@ -31,7 +31,7 @@ def bundle_of(spec: ModelSpec, context: float | None = None, digest: str = "d") 
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(converted.platformdirs, "user_cache_path", lambda *_, **__: tmp_path / "c")
+    monkeypatch.setattr(converted, "cache_folder", lambda: tmp_path / "c")
     monkeypatch.setattr(backends, "_judged", {})
     monkeypatch.setattr(backends, "_unusable", set())
     return tmp_path / "c" / "networks"

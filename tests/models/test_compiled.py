@@ -35,7 +35,7 @@ DAMAGES: dict[str, Damage] = {
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A bundle; the cache is beside it."""
-    monkeypatch.setattr(converted.platformdirs, "user_cache_path", lambda *_, **__: tmp_path / "c")
+    monkeypatch.setattr(converted, "cache_folder", lambda: tmp_path / "c")
     monkeypatch.setattr(backends, "_judged", {})
     torch.manual_seed(0)
     spec, tiling = ModelSpec(width=4, depth=2), Tiling(tile_px=SIDE, downsample=1.0)

@@ -3,13 +3,13 @@
 from typing import Any
 
 import numpy as np
-import openvino
 import pytest
 from tests.models.test_backends import bundle_of, cache
 
 from slidemask.models import backends
 from slidemask.models.backends import OpenVino
 from slidemask.models.build import ModelSpec
+from slidemask.models.unreported import import_openvino
 
 __all__ = ["cache"]
 
@@ -17,7 +17,7 @@ __all__ = ["cache"]
 @pytest.mark.usefixtures("cache")
 def test_openvino_meets_numpy_before_any_thread_computes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of sixteen programs whose two threads met it at the same time, four stood still for ever."""
-    told: list[str] = []
+    told, openvino = list[str](), import_openvino()
     real = backends.SimpleQueue
 
     class Noting(openvino.Tensor):

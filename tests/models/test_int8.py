@@ -24,7 +24,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle whose graph "in 8 bits" is the one in single precision: only the rules are tried."""
     home = tmp_path_factory.mktemp("made")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(converted.platformdirs, "user_cache_path", lambda *_, **__: home / "cache")
+        patch.setattr(converted, "cache_folder", lambda: home / "cache")
         bundle = Bundle.load(save_dark_bundle(home / "b", tile=SIDE), "cpu")
         kept = converted.converted(bundle).parent
     (home / "b" / INT8).mkdir()
@@ -42,7 +42,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def _fresh(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(converted.platformdirs, "user_cache_path", lambda *_, **__: made / "cache")
+    monkeypatch.setattr(converted, "cache_folder", lambda: made / "cache")
     monkeypatch.setattr(backends, "_judged", {})
     monkeypatch.setattr(backends, "_unusable", set())
     monkeypatch.setattr(backends, "multiplies_int8", lambda: True)

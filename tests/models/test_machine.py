@@ -26,7 +26,7 @@ SAYS = {name: bool(can) for name, can in torch.cpu.get_capabilities().items()}
 @pytest.fixture
 def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where answers are kept, in a process that has not imported PyTorch."""
-    monkeypatch.setattr(machine.platformdirs, "user_cache_path", lambda *_, **__: tmp_path)
+    monkeypatch.setattr(machine, "cache_folder", lambda: tmp_path)
     monkeypatch.setattr(machine, "_PROCESSOR", tmp_path / "cpuinfo")
     (tmp_path / "cpuinfo").write_text("model name\t: One\nflags\t\t: sse avx2\nbogomips\t: 1\n")
     monkeypatch.setattr(machine, "_is_imported", lambda: False)

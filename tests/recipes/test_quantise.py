@@ -31,7 +31,7 @@ from slidemask.recipes.segment import segment
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     home = tmp_path_factory.mktemp("int8")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(converted.platformdirs, "user_cache_path", lambda *_, **__: home / "cache")
+        patch.setattr(converted, "cache_folder", lambda: home / "cache")
         save_dark_bundle(home / "b", tile=32)
         write_cohort(home / "cohort.csv", disc_cases(home, train=4, validation=2))
         yield home

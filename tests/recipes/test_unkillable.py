@@ -24,6 +24,7 @@ from slidemask.recipes import results
 from slidemask.recipes.segment import Options, segment
 
 FILES = ("mask.ome.tif", "polygons.geojson", "preview.png", "probability.ome.tif")
+ON = ("--device", "cpu", "--backend", "torch")  # of few tiles "auto" takes what lies ready
 OF_THE_RUN = ("seconds", "megapixels_per_s", "peak_memory_mb", "finished", "batch")
 
 
@@ -60,7 +61,7 @@ def test_killed_at_twenty_moments_it_ends_with_the_bytes_of_an_undisturbed_run(
 ) -> None:
     rng = np.random.default_rng(0)
     slide = write_slide(tmp_path / "s.tif", discs(420, 230, seed=8)[0])
-    command = ["segment", slide, "-m", model, "--device", "cpu", "--probability", "--out"]
+    command = ["segment", slide, "-m", model, *ON, "--probability", "--out"]
     assert server.run(*command, tmp_path / "first") == 0  # the server's own first time is slower
     began = time.monotonic()
     assert server.run(*command, tmp_path / "undisturbed") == 0
@@ -99,7 +100,7 @@ def go(
     probability: bool = False,
 ) -> list[tuple[str, str]]:
     cases = [Case(slide) for slide in slides]
-    options = Options(overwrite=overwrite, probability=probability)
+    options = Options(overwrite=overwrite, probability=probability, backend="torch")
     outcomes = segment(cases, Bundle.load(model, "cpu"), out, options)
     return [(outcome.state, outcome.message) for outcome in outcomes]
 
@@ -122,7 +123,7 @@ def test_two_processes_share_the_slides_and_the_dead_hold_nothing(
     slides = [write_slide(tmp_path / f"{n}.tif", discs(200, 130, seed=n)[0]) for n in range(2)]
     assert go(slides, model, tmp_path / "whole") == [("done", "")] * 2
     out = tmp_path / "out"
-    command = ["segment", *slides, "-m", model, "--device", "cpu", "--out"]
+    command = ["segment", *slides, "-m", model, *ON, "--out"]
     for kill in (True, False):
         child = server.start(*command, out, slowness_s=0.15)
         wait_for_bands(out, "0", child)
@@ -203,7 +204,7 @@ def test_ctrl_c_leaves_nothing_half_written_and_holds_nothing(
     slides = [write_slide(tmp_path / f"{n}.tif", discs(140, 130, seed=n)[0]) for n in range(2)]
     go(slides, model, tmp_path / "whole")
     out = tmp_path / "out"
-    command = ["segment", *slides, "-m", model, "--device", "cpu", "--out", out]
+    command = ["segment", *slides, "-m", model, *ON, "--out", out]
     for name in "01":  # at the second, the first may still be being written
         child = server.start(*command, slowness_s=0.1)
         wait_for_bands(out, name, child)

@@ -16,12 +16,15 @@ import json
 import logging
 import os
 import shutil
+import tempfile
 import time
 import uuid
 from collections.abc import Callable, Collection, Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
+
+import platformdirs
 
 from slidemask.base.errors import OutputError
 
@@ -209,6 +212,18 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:  # noqa: ANN401 - whatever JSON can hold
     """Write indented JSON in one step."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def cache_folder() -> Path:
+    """Return where what can be made again is kept for this user; it need not be there.
+
+    Where the user has no home, as in a container under any number, it is in the system's folder for
+    temporary files.
+    """
+    try:
+        return platformdirs.user_cache_path("slidemask", appauthor=False)
+    except RuntimeError:
+        return Path(tempfile.gettempdir()) / f"slidemask-{os.getuid()}"
 
 
 def output_folder(path: Path) -> Path:

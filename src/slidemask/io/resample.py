@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 STRIP_PX = 1 << 20
 """Level pixels held at once, 12 bytes each; larger boxes are read strip by strip."""
 
+_STRIP_ROWS = 512
+"""Level rows read at once at least, about as many as tiles have: of a level so wide that the store
+of decoded tiles does not hold a row of them, lower strips would decode each tile again and again.
+"""
+
 _SLICE_PX = 1 << 18
 """Level pixels worked on at once: as floats they fit into a processor's own memory."""
 
@@ -128,7 +133,8 @@ def resampled(levels: Sequence[Level], fetch: Fetch, box: Box, downsample: float
         level.size.height,
         base.height / level.scale_y,
     )
-    strip = max(1, int(STRIP_PX / max(1.0, columns * x.step) / y.step))
+    wide = max(1.0, columns * x.step)
+    strip = max(1, int(max(STRIP_PX / wide, _STRIP_ROWS) / y.step))
     if rows <= strip:
         return _mean(fetch, number, x, y)
     out = np.empty((rows, columns, 3), np.uint8)

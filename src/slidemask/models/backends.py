@@ -15,6 +15,7 @@ from dataclasses import replace
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from queue import SimpleQueue
+from threading import Lock
 from typing import Any, Literal
 
 import numpy as np
@@ -26,6 +27,7 @@ from slidemask.models.agreement import keep, known
 from slidemask.models.bundle import Backend, Bundle
 from slidemask.models.compiled import compiled, multiple_of
 from slidemask.models.converted import (
+    any_size,
     cache_of,
     converted,
     converted_to_onnx,
@@ -34,7 +36,6 @@ from slidemask.models.converted import (
 )
 from slidemask.models.devices import Precision, numbers_on
 from slidemask.models.int8 import Int8, has_int8, multiplies_int8, read_int8
-from slidemask.models.late import Late
 from slidemask.models.unreported import import_openvino
 
 Name = Literal["auto", "torch", "openvino", "onnxruntime", "int8"]
@@ -64,6 +65,7 @@ class OpenVino:
         self._compiled, self._multiple = self._compiling(bundle), 1
         self.streams = _cores()
         self._idle: dict[Precision, SimpleQueue[Any]] = {}
+        self._lock = Lock()
         self._prepared(_numbers(bundle, "auto"))
 
     def _compiling(self, bundle: Bundle) -> Compiling:
@@ -81,22 +83,27 @@ class OpenVino:
         return found[..., :rows, :columns]
 
     def _prepared(self, precision: Precision) -> "SimpleQueue[Any]":
-        if precision not in self._idle:
-            openvino = import_openvino()
-            told = {
-                "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
-                "NUM_STREAMS": self.streams,
-                "INFERENCE_NUM_THREADS": self.streams,
-            }
-            network, self._multiple = self._compiled(told)
-            # Two threads that meet numpy in OpenVINO for the first time can wait for each other for
-            # ever: one holds the interpreter's lock, the other that of a C++ static it makes.
-            _ = openvino.Tensor(np.zeros(1, np.float32)).data
-            idle: SimpleQueue[Any] = SimpleQueue()
-            for _ in range(self.streams):
-                idle.put(network.create_infer_request())
-            self._idle[precision] = idle
-        return self._idle[precision]
+        with self._lock:
+            if precision not in self._idle:
+                self._idle[precision] = self._requests(precision)
+            return self._idle[precision]
+
+    def _requests(self, precision: Precision) -> "SimpleQueue[Any]":
+        """Compile the network for some numbers; return a request for each stream."""
+        openvino = import_openvino()
+        told = {
+            "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
+            "NUM_STREAMS": self.streams,
+            "INFERENCE_NUM_THREADS": self.streams,
+        }
+        network, self._multiple = self._compiled(told)
+        # Two threads that meet numpy in OpenVINO for the first time can wait for each other for
+        # ever: one holds the interpreter's lock, the other that of a C++ static it makes.
+        _ = openvino.Tensor(np.zeros(1, np.float32)).data
+        idle: SimpleQueue[Any] = SimpleQueue()
+        for _ in range(self.streams):
+            idle.put(network.create_infer_request())
+        return idle
 
 
 class OpenVinoInt8(OpenVino):
@@ -137,7 +144,8 @@ class OnnxRuntime:
         self.streams = _cores()
         self._session = onnxruntime.InferenceSession(path, told, providers=["CPUExecutionProvider"])
         told_by = self._session.get_modelmeta().custom_metadata_map
-        self._multiple = multiple_in(told_by) or bundle.segmenter.multiple
+        told = multiple_in(told_by)  # a file of an earlier version does not say
+        self._multiple = told or (bundle.segmenter.multiple if any_size(bundle) else 1)
 
     def __call__(self, tiles: NDArray[np.uint8], precision: Precision) -> Probs:
         """Compute as `Bundle.predict` does, but for `precision`: it has only single."""
@@ -180,9 +188,9 @@ def with_backend(
         Reads (N, H, W, 3 or 6) uint8: some tiles of a slide, on which a backend must agree with
         PyTorch. A backend that has agreed is not asked again.
     tiles : int or None
-        How many are to be computed; for few "auto" stays with PyTorch, unless its network is not
-        built yet and OpenVINO's lies ready. None: for any number it is worth converting the
-        network, since it will be used again and again.
+        How many are to be computed; for few "auto" stays with PyTorch, unless OpenVINO's network
+        lies ready. None: for any number it is worth converting the network, since it will be used
+        again and again.
     precision : Precision
         In what numbers.
 
@@ -290,9 +298,8 @@ def _agreed(bundle: Bundle, kind: Kind, numbers: Precision) -> float | None:
 
 
 def _is_ready(bundle: Bundle, precision: Precision) -> bool:
-    """Whether OpenVINO's network is at hand and PyTorch's is not."""
-    numbers = _numbers(bundle, precision)
-    return isinstance(bundle.network, Late) and _agreed(bundle, "openvino", numbers) is not None
+    """Whether OpenVINO's network is converted and known to agree."""
+    return _agreed(bundle, "openvino", _numbers(bundle, precision)) is not None
 
 
 def _of(kind: Kind, numbers: Precision) -> str:

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import platformdirs
 from numpy.typing import NDArray
 
+from slidemask.base.files import cache_folder
 from slidemask.models.bundle import Bundle
 from slidemask.models.compiled import say_multiple
 from slidemask.models.unreported import import_openvino
@@ -63,7 +63,7 @@ def cache_of(bundle: Bundle, kind: str) -> Path:
     packages = {"openvino": "openvino", "onnxruntime": "onnx"}
     side = "any" if any_size(bundle) else bundle.info.tiling.tile_px
     stem = f"{bundle.digest}-{side}px-torch{version('torch')}-{kind}{version(packages[kind])}"
-    return platformdirs.user_cache_path("slidemask", appauthor=False) / "networks" / stem
+    return cache_folder() / "networks" / stem
 
 
 def _write_openvino(bundle: Bundle, path: Path) -> None:

@@ -14,10 +14,8 @@ from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
-import platformdirs
-
 from slidemask.base.errors import OutputError
-from slidemask.base.files import output_folder, write_json
+from slidemask.base.files import cache_folder, output_folder, write_json
 from slidemask.base.settings import digest
 
 _PROCESSOR = Path("/proc/cpuinfo")
@@ -86,7 +84,7 @@ def _kept_at() -> Path | None:
     if not any(line.startswith(("flags", "Features")) for line in said):
         return None
     key = digest({"torch": version("torch"), "processor": said})
-    folder = platformdirs.user_cache_path("slidemask", appauthor=False) / "processors"
+    folder = cache_folder() / "processors"
     return folder / f"{key}.json"
 
 

@@ -29,7 +29,7 @@ def import_openvino() -> Any:  # noqa: ANN401 - it may be missing
         try:
             import openvino
         finally:
-            del sys.modules[_REPORTS]
+            sys.modules.pop(_REPORTS, None)  # another thread may have done so
     import openvino
 
     return openvino
