@@ -15,6 +15,7 @@ from typing import Self
 
 SERVER = """
 import json, os, signal, sys, time
+import slidemask.models.network  # PyTorch, which a command imports only where it is needed
 import slidemask.recipes.reporting, slidemask.recipes.segment
 from slidemask.apps.cli import main
 from slidemask.models.bundle import Bundle

@@ -14,6 +14,7 @@ from slidemask.base import files
 from slidemask.base.errors import OutputError
 from slidemask.base.files import (
     append_synced,
+    cache_folder,
     folder_written_whole,
     output_folder,
     remove_folder,
@@ -23,6 +24,18 @@ from slidemask.base.files import (
     write_text,
     written_whole,
 )
+
+
+def test_without_a_home_caches_are_temporary_and_the_users_own(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def homeless(*_: object, **__: object) -> Path:
+        raise RuntimeError("could not determine the home directory")
+
+    monkeypatch.setattr(files.tempfile, "gettempdir", lambda: str(tmp_path))
+    assert tmp_path not in cache_folder().parents
+    monkeypatch.setattr(files.platformdirs, "user_cache_path", homeless)
+    assert cache_folder() == tmp_path / f"slidemask-{os.getuid()}"
 
 
 class PowerCutError(Exception):

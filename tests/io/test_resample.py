@@ -141,7 +141,33 @@ def test_large_boxes_are_read_in_strips(monkeypatch):
     box = Box(-3.2, -7.7, 90, 120)
     whole = slide.read(box, 2.3)
     monkeypatch.setattr(resample, "STRIP_PX", 1000)
+    monkeypatch.setattr(resample, "_STRIP_ROWS", 8)
     assert np.abs(slide.read(box, 2.3).astype(int) - whole).max() <= 1
+
+
+def test_slices_of_a_strip_are_as_the_strip(monkeypatch):
+    slide = ArraySlide("a", noise(97, 83))
+    boxes = Box(-3.2, -7.7, 90, 120), Box(0, 80.5, 97, 30)  # the second ends below the slide
+    whole = [slide.read(box, 2.3) for box in boxes]
+    monkeypatch.setattr(resample, "_SLICE_PX", 500)
+    for box, pixels in zip(boxes, whole, strict=True):
+        np.testing.assert_array_equal(slide.read(box, 2.3), pixels)
+
+
+@pytest.mark.parametrize(("strip_px", "most"), [(1, 300 // 50 + 1), (1 << 30, 1)])
+def test_strips_are_as_high_as_tiles_at_least(monkeypatch, strip_px, most):
+    """A level whose row of tiles no store can hold is not decoded again for each row of pixels."""
+    monkeypatch.setattr(resample, "STRIP_PX", strip_px)
+    monkeypatch.setattr(resample, "_STRIP_ROWS", 50)
+    pixels, heights = noise(300, 400), list[int]()
+
+    def fetch(_, window) -> Rgb:
+        heights.append(window.height)
+        return pixels[window.y : window.y + window.height, window.x : window.x + window.width]
+
+    resample.resampled(levels_of([Size(400, 300)]), fetch, Box(0, 0, 400, 300), 2.5)
+    assert len(heights) <= most
+    assert sum(heights) >= 300
 
 
 @pytest.mark.parametrize(

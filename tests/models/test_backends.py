@@ -168,6 +168,9 @@ def test_pytorch_s_network_is_not_built_where_openvino_has_agreed(
     np.testing.assert_array_equal(again.predict(tiles), many.predict(tiles))
     few = with_backend(later, "auto", lambda: tiles, tiles=1, precision="auto")
     np.testing.assert_array_equal(few.predict(tiles), many.predict(tiles))
+    known = Bundle.load(str(tmp_path / "b"), "cpu")  # whoever loads it, the answer is the same
+    few = with_backend(known, "auto", lambda: tiles, tiles=1, precision="auto")
+    np.testing.assert_array_equal(few.predict(tiles), many.predict(tiles))
     with pytest.raises(pytest.fail.Exception):
         with_backend(later, "torch", lambda: tiles, tiles=FEW_TILES, precision="auto")
     assert not isinstance(load(str(tmp_path / "b"), "cpu", "torch").network, Late)
