@@ -57,7 +57,8 @@ class TileCache:
         return tuple(self._arrays)
 
 
-TILES = TileCache(128 << 20)
+HELD_BYTES = 128 << 20
+TILES = TileCache(HELD_BYTES)
 """The process's store."""
 
 if hasattr(os, "register_at_fork"):

@@ -16,6 +16,7 @@ from slidemask.infer.blend import Blend
 from slidemask.infer.cascade import coarse_tiles
 from slidemask.infer.job import Job
 from slidemask.infer.shared import BAND_ROWS, MOST_NUMBERS, how
+from slidemask.io.cache import HELD_BYTES
 from slidemask.io.slide import Slide
 from slidemask.models.bundle import Bundle, without_weights
 from slidemask.models.devices import Device
@@ -24,8 +25,6 @@ from slidemask.recipes.segment import Use, use_of
 from slidemask.tiles.grid import TileGrid, lay_grid
 from slidemask.tiles.select import TileSet, select
 
-CACHED_BYTES = 192 << 20
-"""What readers keep of decoded tiles."""
 LIVE_OUTPUTS = 5
 """Tensors as large as the network's largest that are alive together: inputs, outputs, skips
 (measured: 4.4 for U-Net over MobileNetV2)."""
@@ -151,7 +150,8 @@ def _coarse_seconds(slide: Slide, tiles: TileSet, bundle: Bundle) -> float:
 def _added_mb(slide: Slide, bundle: Bundle, use: Use, *, largest: float) -> float:
     """Return what reading, network and blending hold together, in MB."""
     grid = lay_grid(slide, use.tiling)
-    ring = len(bundle.info.classes.names) * grid.tile * grid.canvas.width * 4
+    names, overlap = len(bundle.info.classes.names), grid.tile - grid.stride
+    ring = grid.canvas.width * (4 * names * overlap + (names - 1) * grid.stride)
     on_host = 0.0
     if _shares(bundle, use):
         widest = max(bundle.info.model.filters)
@@ -159,7 +159,7 @@ def _added_mb(slide: Slide, bundle: Bundle, use: Use, *, largest: float) -> floa
     elif bundle.device.type == "cpu":
         on_host = LIVE_OUTPUTS * largest * use.blend.batch_on("cpu")
     pixels = 3 * slide.size.width * slide.size.height / grid.downsample**2
-    return AFTERWARDS_MB + (min(CACHED_BYTES, pixels) + 1.3 * ring + on_host) / 1e6
+    return AFTERWARDS_MB + (min(HELD_BYTES, pixels) + 1.3 * ring + on_host) / 1e6
 
 
 def _shares(bundle: Bundle, use: Use) -> bool:
