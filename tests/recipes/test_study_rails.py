@@ -105,7 +105,7 @@ def test_a_map_s_scores_are_those_of_segment_and_evaluate(
     for number, edge in enumerate(edges):
         changes = (*change, f"post.smooth_px={edge.smooth:g}", f"post.shrink={edge.shrink:g}")
         out, bundle = tmp_path / f"whole {number}", Bundle.load(model, "cpu")
-        options = Options(changes[: None if number else 1])
+        options = Options(changes[: None if number else 1], backend="torch")
         assert all(done.state == "done" for done in segment(cases, bundle, out, options))
         whole, _ = evaluate(out, cases)
         found.append(find(whole.figures, "iou", "pooled", "gland").value)
