@@ -9,13 +9,13 @@ in 8 bits that `slidemask quantise` put into the bundle.
 import importlib.util
 import logging
 import os
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from queue import SimpleQueue
-from threading import Lock
 from typing import Any, Literal
 
 import numpy as np
@@ -65,7 +65,7 @@ class OpenVino:
         self._compiled, self._multiple = self._compiling(bundle), 1
         self.streams = _cores()
         self._idle: dict[Precision, SimpleQueue[Any]] = {}
-        self._lock = Lock()
+        self._lock = threading.Lock()
         self._prepared(_numbers(bundle, "auto"))
 
     def _compiling(self, bundle: Bundle) -> Compiling:
