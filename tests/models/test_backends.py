@@ -70,6 +70,18 @@ def test_a_backend_says_what_pytorch_says(name: str, spec: ModelSpec, tiles: np.
         )
 
 
+def test_a_file_of_onnx_that_does_not_say_its_multiple_takes_tiles_as_they_are(
+    tiles: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backends, "multiple_in", lambda _: None)  # as earlier versions wrote it
+    bundle = bundle_of(ModelSpec(width=3, depth=2))
+    assert SIDE % bundle.segmenter.multiple, "what is padded would not fit the graph"
+    other = with_backend(bundle, "onnxruntime", lambda: tiles[:1], tiles=1, precision="fp32")
+    np.testing.assert_allclose(
+        other.predict(tiles, "fp32"), bundle.predict(tiles, "fp32"), atol=1e-4
+    )
+
+
 def test_networks_with_surroundings_too(rng: np.random.Generator) -> None:
     pairs = rng.integers(0, 256, (2, SIDE, SIDE, 6), np.uint8)
     bundle = bundle_of(ModelSpec(width=3, depth=2), context=4.0)
