@@ -32,5 +32,7 @@ def test_int8_is_smaller(make_bundle: MakeBundle, picture: Path, tmp_path: Path)
     options = Options(precision="int8", tiles=[picture], count=6)
     done = export(bundle, "openvino", tmp_path / "out", options)
     assert 0 < done.parity.mean < 0.02
-    kinds = [one.get_type_name() for one in import_openvino().Core().read_model(done.path).get_ops()]
+    kinds = [
+        one.get_type_name() for one in import_openvino().Core().read_model(done.path).get_ops()
+    ]
     assert "FakeQuantize" in kinds
