@@ -30,6 +30,7 @@ from slidemask.recipes.asked import Asked, Options, Outcome
 from slidemask.recipes.oneslide import attempting, drop, finish, predict, prepare
 from slidemask.recipes.overlap import overlapped
 from slidemask.recipes.results import read_summary
+from slidemask.recipes.segment import output_of
 from slidemask.recipes.use import Model
 
 Way = Callable[[Sequence[Asked]], list[Outcome]]
@@ -64,9 +65,10 @@ def main() -> None:
 
 def measured(way: Way, slides: Sequence[Path], model: Model) -> tuple[float, float]:
     """Return wall seconds, and which share of them the network had."""
-    with tempfile.TemporaryDirectory() as out:
+    with tempfile.TemporaryDirectory() as folder:
+        out = output_of(Path(folder))
         asked = [
-            Asked(Case(path), [model], Path(out) / path.stem, Options(), threading.Event(), _nobody)
+            Asked(Case(path), [model], out / path.stem, Options(), threading.Event(), _nobody)
             for path in slides
         ]
         began = time.perf_counter()

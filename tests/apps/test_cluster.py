@@ -21,7 +21,7 @@ from slidemask.data.case import Case
 from slidemask.models.bundle import Bundle
 from slidemask.recipes import parts
 from slidemask.recipes.asked import Asked, Outcome
-from slidemask.recipes.segment import Model, Options, segment
+from slidemask.recipes.segment import Model, Options, output_of, segment
 
 SAME = ("mask.ome.tif", "polygons.geojson")
 
@@ -122,14 +122,16 @@ def test_a_part_that_cannot_be_read_leaves_the_fault_to_the_slide_s_own_task(
     monkeypatch.setattr(parts, "predict_part", unreadable)
     models = (Model.of(Bundle.load(model, "cpu"), ()),)
     stop, options = threading.Event(), Options(backend="torch")
-    asked = Asked(Case(slides[0]), models, tmp_path / "a", options, stop, lambda _outcome: None)
+    folder = output_of(tmp_path) / "a"
+    asked = Asked(Case(slides[0]), models, folder, options, stop, lambda _outcome: None)
     assert not parts.predict_rows(asked, range(2))
     assert parts.alone(asked, [range(2)]).state == "done"
 
 
 def asked_for(slide: Path, model: Path, out: Path, options: Options) -> Asked:
     models = (Model.of(Bundle.load(model, "cpu"), ()),)
-    return Asked(Case(slide), models, out / slide.stem, options, threading.Event(), lambda _: None)
+    folder = output_of(out) / slide.stem
+    return Asked(Case(slide), models, folder, options, threading.Event(), lambda _: None)
 
 
 def test_what_is_overwritten_is_removed_once_and_not_by_every_task(

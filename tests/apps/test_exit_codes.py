@@ -11,7 +11,9 @@ import pytest
 
 from journey import GLAND, disc_cases, discs, write_png
 from slidemask.base.errors import OutputError
+from slidemask.base.types import Quantised
 from slidemask.data.cohort import write_cohort
+from slidemask.infer.store import BandStore
 from slidemask.recipes.recipe import Recipe, write_recipe
 from slidemask.tiles.grid import Tiling
 
@@ -233,6 +235,46 @@ def test_a_disk_that_is_full_at_the_very_end_costs_only_the_tables(
     assert code == 1
     assert "good.png: was done before" in out
     assert Path("out/summary.csv").read_text().count("\n") == 3
+
+
+@pytest.mark.usefixtures("here")
+def test_where_a_share_was_unmounted_nothing_is_written_to_the_disk_beneath(
+    slidemask: Command, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the middle of the first slide the share gives way to the empty folder that it hid."""
+    append = BandStore.append
+
+    def unmounted(store: BandStore, band: Quantised) -> None:
+        if not Path("share").exists():
+            Path("mnt").rename("share")
+            Path("mnt").mkdir()
+        append(store, band)
+
+    write_png(Path("other.png"), discs(40, 50)[0])
+    line = ("segment", "good.png", "other.png", "--mpp", 1, "-m", model, "-o", "mnt")
+    with monkeypatch.context() as patched:
+        patched.setattr(BandStore, "append", unmounted)
+        code, _, err = slidemask(*line, "--device", "cpu")
+    assert code == 1
+    assert "2 of 2 slides failed" in err
+    assert err.count("share is still there") == 2
+    assert {path.name for path in Path("mnt").iterdir()} == {"summary.csv", "report.html"}
+    assert Path("share/good/.work/journal.jsonl").exists()
+
+
+@pytest.mark.usefixtures("here")
+def test_a_share_that_cannot_be_listed_at_the_end_is_no_traceback(
+    slidemask: Command, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def down(_folder: Path, _pattern: str) -> list[Path]:
+        raise OSError(errno.EHOSTDOWN, os.strerror(errno.EHOSTDOWN))
+
+    monkeypatch.setattr("slidemask.recipes.results.Path.glob", down)
+    code, _, err = slidemask("segment", "text.svs", "-m", model, "-o", "out", "--device", "cpu")
+    assert code == 2
+    assert "text.svs: " in err
+    assert "out could not be read (Host is down)" in err
+    assert "The results of 0 of 1 slides are kept" in err
 
 
 @pytest.mark.usefixtures("here")

@@ -265,6 +265,56 @@ def test_a_name_that_somebody_reads_is_taken_when_it_is_free(
     assert [found.name for found in tmp_path.iterdir()] == ["a.txt"]
 
 
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.skipif(os.name == "nt", reason="nothing that is open can be removed there")
+def test_what_a_share_removed_under_a_reader_is_not_lost_with_the_new_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Linux' SMB client: the old file has no links, its name stays until the reader is done."""
+    path, status, replace = tmp_path / "last.ckpt", os.stat, Path.replace
+    path.write_text("old")
+
+    def refused(old: Path, new: Path) -> Path:
+        if new == path:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return replace(old, new)
+
+    def unlinked(which: Path, **named: Any) -> os.stat_result:
+        found = list(status(which, **named))
+        found[stat.ST_NLINK] -= which == path
+        return os.stat_result(found)
+
+    monkeypatch.setattr(Path, "replace", refused)
+    with pytest.raises(OutputError, match=r"Permission denied.* no other program"):
+        write_text(path, "new")
+    assert [found.name for found in tmp_path.iterdir()] == ["last.ckpt"]
+    monkeypatch.setattr(Path, "stat", unlinked)
+    for text in ("new", "newer"):
+        with pytest.raises(OutputError, match=r"removes the old one .* use last\.new\.ckpt \("):
+            write_text(path, text)
+    assert (tmp_path / "last.new.ckpt").read_text() == "newer"
+    assert sorted(found.name for found in tmp_path.iterdir()) == ["last.ckpt", "last.new.ckpt"]
+
+
+@pytest.mark.parametrize("code", ["ENOENT", "EIO", "ENOTCONN", "EHOSTDOWN"])
+def test_of_what_went_away_it_is_asked_whether_it_is_still_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str
+) -> None:
+    """What FUSE, SFTP and SMB shares answer that were unmounted or whose server is gone."""
+    monkeypatch.setattr(os, "fsync", failing(getattr(errno, code), 1, os.fsync))
+    with pytest.raises(OutputError, match=r"share is still there .* same command again"):
+        write_text(tmp_path / "a.txt", "new")
+
+
+def test_an_output_folder_on_a_dead_share_is_an_output_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A FUSE share whose process was killed answers every call so."""
+    monkeypatch.setattr(os, "stat", failing(errno.ENOTCONN, 99, os.stat))
+    with pytest.raises(OutputError, match=r"out cannot be written to .*not connected"):
+        output_folder(tmp_path / "out")
+
+
 @pytest.mark.parametrize(("code", "words"), [("EXDEV", "several devices"), ("EPERM", "rights")])
 def test_what_does_not_pass_is_not_tried_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, words: str

@@ -37,7 +37,7 @@ def said(process: subprocess.Popen[str]) -> str:
 
 
 def test_a_lock_dies_with_the_process_that_was_killed(tmp_path: Path) -> None:
-    path = tmp_path / "locks" / "a.lock"
+    path = tmp_path / "a.lock"
     with holding(path) as process:
         assert said(process) == "mine"
         with locked(path) as holder:
@@ -112,6 +112,36 @@ def test_a_folder_that_cannot_be_is_named(tmp_path: Path) -> None:
         locked(tmp_path / "file" / "a.lock"),
     ):
         pass
+
+
+def test_a_folder_that_went_away_is_not_made_again(tmp_path: Path) -> None:
+    """Else the results would go to the disk below a share that is not mounted any more."""
+    with (
+        pytest.raises(OutputError, match=r"a\.lock cannot be made .* share is still there"),
+        locked(tmp_path / "share" / ".locks" / "a.lock"),
+    ):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("code", [errno.EINVAL, errno.EIO, errno.ENOTCONN])
+def test_a_lock_of_a_share_that_went_away_is_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    """Linux' SMB client says EINVAL after its server was gone; the block's own error is told."""
+    fcntl = pytest.importorskip("fcntl")
+    flock = fcntl.flock
+
+    def gone(descriptor: int, operation: int) -> None:
+        if operation == fcntl.LOCK_UN:
+            raise OSError(code, "gone")
+        flock(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", gone)
+    with locked(tmp_path / "a.lock") as holder:
+        assert holder is None
+    with pytest.raises(KeyError), locked(tmp_path / "b.lock"):
+        raise KeyError
 
 
 @pytest.mark.parametrize("code", [errno.EAGAIN, errno.EACCES])

@@ -1,5 +1,6 @@
 """What is on disk when: a band, its line in the journal, the names of both."""
 
+import errno
 import json
 import os
 from pathlib import Path
@@ -54,6 +55,34 @@ def test_a_band_that_the_journal_does_not_name_is_cut_off(tmp_path: Path) -> Non
     again = BandStore(tmp_path, {"job": 1}, SHAPE)
     assert again.rows == 10
     assert (tmp_path / "bands.bin").stat().st_size == length
+
+
+def test_on_a_share_that_cuts_off_only_what_is_open_a_store_begins_and_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A WebDAV folder that rclone has mounted answers EIO where a file is named by its path."""
+
+    def refused(path: Path | int, length: int) -> None:
+        if not isinstance(path, int):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        os.ftruncate(path, length)
+
+    monkeypatch.setattr(os, "truncate", refused)
+    BandStore(tmp_path, {"job": 1}, SHAPE).append(band(1))
+    assert BandStore(tmp_path, {"job": 1}, SHAPE).rows == 10
+
+
+def test_what_another_machine_wrote_between_is_no_result(tmp_path: Path) -> None:
+    """Over SFTP both hold the lock and append; the same command goes on behind what is sound."""
+    one = BandStore(tmp_path, {"job": 1}, SHAPE)
+    other = BandStore(tmp_path, {"job": 1}, SHAPE)
+    one.append(band(1))
+    other.append(band(1))
+    one.append(band(2))
+    with pytest.raises(OutputError, match=r"bands\.bin is not as it was written: another machine"):
+        list(one.bands())
+    again = BandStore(tmp_path, {"job": 1}, SHAPE)
+    assert [int(values[0, 0, 0]) for _, values in again.bands()] == [1]
 
 
 @pytest.mark.parametrize("damaged", ['{"job": ', "", "[1]", "1"])

@@ -35,6 +35,33 @@ _NO_FOLDER_SYNC = _NO_SYNC | {errno.EACCES, errno.EPERM, errno.EBADF, errno.EISD
 _PASSING = {errno.EBUSY, errno.ETXTBSY, errno.ESTALE, errno.EACCES, errno.ENOTEMPTY}
 """What a share answers while somebody reads a file that is to be replaced or removed."""
 _PAUSES_S = (0.05, 0.2, 0.5, 1.0)
+_GONE = {
+    errno.ENOENT, errno.EIO, errno.ENOTCONN, errno.ENODEV, errno.ENXIO, errno.ETIMEDOUT,
+    errno.ECONNABORTED, errno.ECONNRESET, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENETUNREACH,
+}  # fmt: skip
+"""What is answered where a disk or a share went away; over SFTP a full disk says EIO, too."""
+_ADVICE = (
+    (
+        {errno.EACCES},
+        "Check the folder's rights, and that no other program or machine has it open.",
+    ),
+    (_PASSING, "Another program, or another machine, has it open: end that, and try again."),
+    (
+        {errno.ENOSPC, errno.EDQUOT},
+        "Free some space and run the same command again: it goes on where it stopped.",
+    ),
+    (
+        {errno.EXDEV},
+        "Its folder lies on several devices, between which nothing can be renamed: choose another "
+        "--out.",
+    ),
+    (
+        _GONE,
+        "Look whether its folder, disk or network share is still there and has free space, and run "
+        "the same command again: it goes on where it stopped.",
+    ),
+)
+"""What to do about an error."""
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
@@ -48,7 +75,8 @@ def written_whole(path: Path) -> Generator[Path]:
     Raises
     ------
     OutputError
-        If the folder cannot be written to, or the disk is full.
+        If the folder cannot be written to, or the disk is full. What stood there stays, but where
+        an SMB share has removed it under its readers; the error then says where the new file is.
     """
     beside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part{path.suffix}")
     try:
@@ -58,9 +86,7 @@ def written_whole(path: Path) -> Generator[Path]:
         _rename(beside, path)
         sync_folder(path.parent)
     except OSError as error:
-        raise OutputError(
-            f"{path} could not be written ({error.strerror or error}). {_advice(error)}"
-        ) from error
+        raise not_done(f"{path} could not be written{_kept(beside, path)}", error) from error
     finally:
         with suppress(OSError):  # where nothing could be written there is nothing to remove
             beside.unlink(missing_ok=True)
@@ -89,9 +115,7 @@ def folder_written_whole(path: Path) -> Generator[Path]:
                 _patiently(lambda: path.rename(old))
             _patiently(lambda: beside.rename(path))
         except OSError as error:
-            raise OutputError(
-                f"{path} could not be replaced ({error.strerror or error}). {_advice(error)}"
-            ) from error
+            raise not_done(f"{path} could not be replaced", error) from error
     finally:
         shutil.rmtree(beside, ignore_errors=True)
         if old.exists():
@@ -112,9 +136,7 @@ def append_synced(path: Path, data: bytes) -> None:
             file.flush()
             _sync(file.fileno())
     except OSError as error:
-        raise OutputError(
-            f"{path} could not be written ({error.strerror or error}). {_advice(error)}"
-        ) from error
+        raise not_done(f"{path} could not be written", error) from error
 
 
 def sync_folder(folder: Path) -> None:
@@ -145,9 +167,7 @@ def remove_folder(folder: Path) -> None:
         if folder.exists():  # somebody else removed what was in it meanwhile
             shutil.rmtree(folder, ignore_errors=True)
     except OSError as error:
-        raise OutputError(
-            f"{folder} could not be removed ({error.strerror or error}). {_advice(error)}"
-        ) from error
+        raise not_done(f"{folder} could not be removed", error) from error
 
 
 def _sync(descriptor: int, unable: Collection[int] = _NO_SYNC) -> None:
@@ -173,6 +193,22 @@ def _rename(beside: Path, path: Path) -> None:
             raise
 
 
+def _kept(beside: Path, path: Path) -> str:
+    """Keep the new file where the old one is lost, and say so; else "".
+
+    Linux' SMB client removes what it may not replace, as the server allows that: what somebody
+    reads then has no links any more, and goes with its name when it is closed.
+    """
+    kept = path.with_name(f"{path.stem}.new{path.suffix}")
+    try:
+        if path.stat().st_nlink:
+            return ""
+        beside.replace(kept)
+    except OSError:
+        return ""
+    return f", and the share removes the old one when nobody reads it any more: use {kept.name}"
+
+
 def _patiently(step: Callable[[], T]) -> T:
     """Return what `step` gives, tried again for a moment where what ails it may pass."""
     for pause in _PAUSES_S:
@@ -186,18 +222,11 @@ def _patiently(step: Callable[[], T]) -> T:
     return step()
 
 
-def _advice(error: OSError) -> str:
-    """Say what to do about it."""
-    if error.errno in _PASSING - {errno.EACCES}:
-        return "Another program, or another machine, has it open: end that, and try again."
-    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-        return "Free some space and run the same command again: it goes on where it stopped."
-    if error.errno == errno.EXDEV:
-        return (
-            "Its folder lies on several devices, between which nothing can be renamed: choose "
-            "another --out."
-        )
-    return "Check the folder's rights and the free space on its disk."
+def not_done(what: str, error: OSError) -> OutputError:
+    """Return the error that says what was not done, why, and what to do about it."""
+    otherwise = "Check the folder's rights and the free space on its disk."
+    advice = next((words for codes, words in _ADVICE if error.errno in codes), otherwise)
+    return OutputError(f"{what} ({error.strerror or error}). {advice}")
 
 
 def write_text(path: Path, text: str) -> None:
@@ -234,14 +263,14 @@ def output_folder(path: Path) -> Path:
     OutputError
         If it is a file, or cannot be made or written to.
     """
-    if path.is_symlink() and not path.exists():
-        raise OutputError(
-            f"Output folder {path} is a link to {path.readlink()}, which does not exist. Make that "
-            "folder, or choose another with --out."
-        )
     probe = path / f".probe-{uuid.uuid4().hex[:8]}"
-    missing = [one for one in (path, *path.parents) if not one.exists()]
     try:
+        if path.is_symlink() and not path.exists():
+            raise OutputError(
+                f"Output folder {path} is a link to {path.readlink()}, which does not exist. Make "
+                "that folder, or choose another with --out."
+            )
+        missing = [one for one in (path, *path.parents) if not one.exists()]
         path.mkdir(parents=True, exist_ok=True)
         for made in reversed(missing):
             sync_folder(made.parent)

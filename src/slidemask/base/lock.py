@@ -20,7 +20,7 @@ from pathlib import Path
 from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 
 from slidemask.base.errors import OutputError
-from slidemask.base.files import output_folder
+from slidemask.base.files import not_done, output_folder
 
 _NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
 
@@ -35,7 +35,7 @@ def locked(path: Path) -> Generator[str | None]:
     Parameters
     ----------
     path : Path
-        Of the lock's file; its folder is made. Who holds it stands beside it, in a file that ends
+        Of the lock's file; its folder is there. Who holds it stands beside it, in a file that ends
         in `.json`.
 
     Yields
@@ -46,7 +46,8 @@ def locked(path: Path) -> Generator[str | None]:
     Raises
     ------
     OutputError
-        If the file cannot be made.
+        If the file cannot be made, or its folder is not there: where a share went away, what is
+        written below its folder would fill the disk beneath, and nobody would look for it there.
 
     Examples
     --------
@@ -57,8 +58,7 @@ def locked(path: Path) -> Generator[str | None]:
     ...         print(first, "/", second)
     None / process ... on ... since ...
     """
-    output_folder(path.parent)
-    lock = _taken(path)
+    lock = _taken(_in_its_folder(path))
     if lock is None:
         yield _holder(path)
         return
@@ -68,12 +68,21 @@ def locked(path: Path) -> Generator[str | None]:
     finally:
         with suppress(OSError):
             path.with_suffix(".json").unlink()
-        lock.release()
+        with suppress(OSError):  # a share that went away has freed it already
+            lock.release()
 
 
 def seems_locked(path: Path) -> bool:
     """Whether somebody signed as holder, dead or alive: a hint before costly preparations."""
     return path.with_suffix(".json").exists()
+
+
+def _in_its_folder(path: Path) -> Path:
+    try:
+        path.parent.stat()
+    except OSError as error:
+        raise not_done(f"Lock {path} cannot be made", error) from error
+    return output_folder(path.parent) / path.name
 
 
 def _taken(path: Path) -> BaseFileLock | None:

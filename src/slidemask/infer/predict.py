@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slidemask.base.errors import OutputError
+from slidemask.base.files import output_folder
 from slidemask.base.lock import locked
 from slidemask.base.memory import give_back
 from slidemask.base.progress import Meter
@@ -152,6 +153,7 @@ def part_lock(folder: Path) -> Path:
 
 def _is_free(folder: Path, locks: ExitStack) -> bool:
     """Whether nobody is at a part; it is then ours until `locks` are closed."""
+    output_folder(folder.parent)  # perhaps no part was begun
     return locks.enter_context(locked(part_lock(folder))) is None
 
 

@@ -9,17 +9,23 @@ being written.
 
 import json
 import math
-import os
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import imagecodecs
 import numpy as np
 
 from slidemask.base.errors import OutputError
-from slidemask.base.files import append_synced, output_folder, sync_folder, write_json
+from slidemask.base.files import (
+    append_synced,
+    not_done,
+    output_folder,
+    sync_folder,
+    write_json,
+)
 from slidemask.base.types import Quantised
 from slidemask.geometry.squeezed import blank, runs, zeros
 
@@ -90,13 +96,29 @@ class BandStore:
         self.entries.append(entry)
 
     def bands(self, top: int = 0, bottom: int | None = None) -> Iterator[tuple[int, Quantised]]:
-        """Yield (top row, (K, rows, width) uint8) of all bands that touch rows top..bottom."""
+        """Yield (top row, (K, rows, width) uint8) of all bands that touch rows top..bottom.
+
+        Raises
+        ------
+        OutputError
+            If a band is not as it was written: another machine writes there, too.
+        """
         bottom = self.shape[1] if bottom is None else bottom
         with self._bands.open("rb") as file:
             for entry in self.entries:
                 if entry.top < bottom and entry.top + entry.rows > top:
-                    file.seek(entry.offset)
-                    yield entry.top, self._unpacked(entry, file.read(entry.length))
+                    yield entry.top, self._unpacked(entry, self._whole(entry, file))
+
+    def _whole(self, entry: Entry, file: BinaryIO) -> bytes:
+        file.seek(entry.offset)
+        data = file.read(entry.length)
+        if zlib.crc32(data) != entry.crc:
+            raise OutputError(
+                f"{self._bands} is not as it was written: another machine is at this slide, on a "
+                "share that passes no locks on, or the disk is faulty. Run the same command again, "
+                "on one machine."
+            )
+        return data
 
     def _unpacked(self, entry: Entry, data: bytes) -> Quantised:
         classes, _, width = self.shape
@@ -139,14 +161,11 @@ class BandStore:
         lines = "".join(json.dumps(asdict(entry)) + "\n" for entry in self.entries).encode()
         try:
             for path, length in ((self._journal, len(lines)), (self._bands, self._end())):
-                path.touch()
-                os.truncate(path, length)
+                with path.open("ab") as file:  # some shares cut off only what is open
+                    file.truncate(length)
             sync_folder(self._journal.parent)
         except OSError as error:
-            raise OutputError(
-                f"{self._journal.parent} cannot be written to ({error.strerror or error}). Check "
-                "its rights and the free space on its disk."
-            ) from error
+            raise not_done(f"{self._journal.parent} cannot be written to", error) from error
 
 
 def _in_one_piece(band: Quantised, held: Sequence[slice]) -> bytearray:
