@@ -80,8 +80,9 @@ def test_one_slide_stays_whole(seed: int) -> None:
 
 @pytest.mark.parametrize("strength", [0.0, 0.2])
 def test_a_find_with_what_might_be_a_seam_is_not_surely_whole(strength: float) -> None:
-    boxes = [(40, 40, 160, 200), (160, 40, 280, 200)]
-    photo = drawn(np.random.default_rng(1), boxes)
+    boxes = [(40, 40, 140, 200), (140, 40, 280, 200)]
+    blurred = cv2.GaussianBlur(drawn(np.random.default_rng(1), boxes), (0, 0), 1.5)
+    photo = np.asarray(blurred, np.uint8)
     region, corners = whole(40, 40, 280, 200)
     (part,) = parted(region, inkling(boxes, strength), photo, corners, band_share=SHARE)
     assert not part.whole
@@ -139,7 +140,7 @@ def leaning(by_px: int) -> Straightened:
 
 
 def test_what_lies_on_the_two_sides_of_a_seam_is_not_alike() -> None:
-    likeness = seams.signs(leaning(0))[2]
+    likeness = seams.signs(leaning(0))[1]
     assert np.abs(likeness[119:122]).max() < 0.3
     assert np.median(likeness[np.r_[20:100, 140:220]]) > 0.5
 
@@ -148,4 +149,30 @@ def test_a_seam_may_lean_a_little(monkeypatch: pytest.MonkeyPatch) -> None:
     upright, leans = (seams.score(seams.signs(leaning(by)))[115:126].max() for by in (0, 4))
     monkeypatch.setattr(seams, "_SLANT_PX", 0)
     without = seams.score(seams.signs(leaning(4)))[115:126].max()
-    assert leans > without + 0.5 * (upright - without)
+    assert leans > without + 0.4 * (upright - without)
+
+
+def test_a_change_counts_by_what_changes_around_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(seams, "_SLANT_PX", 0)
+    rng = np.random.default_rng(5)
+    find = Straightened(
+        rng.integers(0, 256, (40, 60, 3), np.uint8), np.zeros((40, 60), np.float32), 2.0
+    )
+    lab = cv2.cvtColor(find.pixels, cv2.COLOR_RGB2LAB).astype(float)
+    step = np.zeros((40, 60))
+    for column in range(1, 60):
+        step[:, column] = np.sqrt(((lab[:, column] - lab[:, column - 1]) ** 2).sum(axis=1))
+    step += 0.5
+    for column in range(20, 40):  # whose surroundings lie within the picture
+        around = step[:, column - 8 : column + 9].mean(axis=1)
+        upright = np.log(step[:, column] / around).mean()
+        assert seams.signs(find)[0, column] == pytest.approx(upright, abs=1e-4)
+
+
+def test_panels_of_one_size_are_expected() -> None:
+    expected = seams.expected(600)
+    at = {round(600 * share) for share in (1 / 4, 1 / 3, 1 / 2, 2 / 3, 3 / 4)}
+    likelier = np.flatnonzero(expected > 0)
+    assert at <= set(likelier.tolist())
+    assert max(min(abs(column - place) for place in at) for column in likelier) <= 9
+    assert set(np.unique(expected)) == {expected[0], expected[300]}

@@ -157,18 +157,12 @@ def _seen_nearer(
     outline: Outline, photo: Halves, bundle: Bundle, settings: Outlines
 ) -> list[Outline]:
     """Return the slides where a find is, searched in that part of the photo alone."""
-    width, height = photo.size
-    if outline.polygon.is_empty:
+    around = box_around(outline, photo.size)
+    if around is None:
         return []
-    left, top, right, bottom = outline.polygon.bounds
-    margin = _AROUND * max(right - left, bottom - top)
-    left, top = max(0, int(left - margin)), max(0, int(top - margin))
-    right, bottom = min(width, int(right + margin) + 1), min(height, int(bottom + margin) + 1)
-    share = (right - left) * (bottom - top) / (width * height)
-    if share > _NEARLY_ALL or min(right - left, bottom - top) < _TOO_SMALL_PX:
-        return []
+    share = box(*around).area / (photo.size[0] * photo.size[1])
     smallest = min(_SMALLEST_NEAR, settings.min_share / share)
-    part, left, top = photo.part(left, top, right, bottom)
+    part, left, top = photo.part(*around)
     nearer = _searched(part, bundle, settings.model_copy(update={"min_share": smallest}))
     moved = [_moved(one, left, top) for one in nearer.outlines]
     return [
@@ -176,6 +170,24 @@ def _seen_nearer(
         for one in moved
         if one.polygon.intersection(outline.polygon).area > 0.5 * one.polygon.area
     ]
+
+
+def box_around(outline: Outline, size: tuple[int, int]) -> tuple[int, int, int, int] | None:
+    """Return left, top, right, bottom of what is seen of a photo to see a find from near.
+
+    None where that is too little to be seen, or nearly all of the photo.
+    """
+    if outline.polygon.is_empty:
+        return None
+    width, height = size
+    left, top, right, bottom = outline.polygon.bounds
+    margin = _AROUND * max(right - left, bottom - top)
+    left, top = max(0, int(left - margin)), max(0, int(top - margin))
+    right, bottom = min(width, int(right + margin) + 1), min(height, int(bottom + margin) + 1)
+    share = (right - left) * (bottom - top) / (width * height)
+    if share > _NEARLY_ALL or min(right - left, bottom - top) < _TOO_SMALL_PX:
+        return None
+    return left, top, right, bottom
 
 
 def _moved(outline: Outline, x: float, y: float) -> Outline:
