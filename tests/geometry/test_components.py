@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from slidemask.geometry.components import merged
+from slidemask.geometry.components import contacts, merged
 
 
 @st.composite
@@ -32,3 +32,20 @@ def test_long_chains_come_together() -> None:
     numbers, remaining = merged(len(order), np.stack([order[:-1], order[1:]], axis=1))
     assert remaining == 1
     assert (numbers[1:] == 1).all()
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from([4, 8]))
+def test_contacts_are_all_pairs_that_meet(seed: int, connectivity: int) -> None:
+    rng = np.random.default_rng(seed)
+    width = int(rng.integers(1, 30))
+    upper, lower = (np.repeat(rng.integers(0, 4, width), 2)[:width].astype(np.int32) for _ in "ab")
+    reach = (0,) if connectivity == 4 else (-1, 0, 1)
+    expected = {
+        (upper[x], lower[x + step])
+        for x in range(width)
+        for step in reach
+        if 0 <= x + step < width and upper[x] and lower[x + step]
+    }
+    found = contacts(upper, lower, connectivity)
+    assert found.dtype == np.int32
+    assert [tuple(pair) for pair in found.tolist()] == sorted(expected)

@@ -4,6 +4,7 @@ import gzip
 import json
 import logging
 import math
+import uuid
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -245,14 +246,35 @@ def test_traced_polygons_take_a_short_way_to_the_same_places(seed, downsample):
         Polygon([(0, 0), (2, 0), (4, 0), (4, 2), (2, 2), (0, 2)]),
     ]
     polygons = np.array([*scaled, *strange], object)
-    chunks = list(geojson_out._importable(polygons))
-    short = [pair for chunk in chunks for pair in zip(*chunk, strict=True)]
     sure = geojson_out._stepped(polygons)
     assert not sure[-3:].any(), "a slanted edge; a corner in the middle of one, of two"
     assert sure[:-3].all() or downsample < 0.02
     parts, owner = geojson_out._on_grid(polygons)
-    assert [number for _, number in short] == owner.tolist()
-    assert all(a.equals_exact(b) for (a, _), b in zip(short, parts, strict=True))
+    for valid in (False, True):  # all are, whether that is known or not
+        chunks = list(geojson_out._importable(polygons, valid=valid))
+        short = [pair for chunk in chunks for pair in zip(*chunk, strict=True)]
+        assert [number for _, number in short] == owner.tolist()
+        assert all(a.equals_exact(b) for (a, _), b in zip(short, parts, strict=True))
+
+
+def test_right_angles_that_cross_are_not_taken_as_valid(tmp_path):
+    crossing = Polygon([(0, 0), (4, 0), (4, 2), (2, 2), (2, -2), (0, -2)])
+    assert not crossing.is_valid
+    features = written(tmp_path, Annotations.of([crossing], ["gland"]))
+    check_qupath_rules(features)
+
+
+def test_ids_are_those_of_uuid5_by_place_and_content(tmp_path):
+    boxes = [shapely.box(0, 0, n + 1, 2) for n in range(200)]
+    styles = [*["gland"] * 199, ""]
+    written(tmp_path, Annotations.of(boxes, styles))
+    _, *lines, _ = (tmp_path / "out.geojson").read_text("utf-8").splitlines()
+    namespace = uuid.UUID("5f8f2c0e-0f0b-5b3c-9a55-8b6f1d0f7f11")
+    for number, line in enumerate(lines):
+        item = json.loads(line.removesuffix(","))
+        content = {"geometry": item["geometry"], "properties": item["properties"]}
+        body = json.dumps(content, separators=(",", ":"), ensure_ascii=False)
+        assert item["id"] == str(uuid.uuid5(namespace, f"{number} {body}"))
 
 
 @given(st.integers(0, 2**32 - 1))

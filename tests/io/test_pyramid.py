@@ -298,3 +298,17 @@ def test_glass_costs_almost_nothing(tmp_path):
     bands = ((top, white) for top in range(0, 6144, 512))
     write_rgb_pyramid(tmp_path / "a.tif", bands, Size(6000, 6144), mpp=1)
     assert (tmp_path / "a.tif").stat().st_size < 700_000  # of 147 MB with its levels
+
+
+def test_what_stood_in_a_row_of_tiles_does_not_stay_in_the_next(tmp_path):
+    """Memory of rows that were full is used again, that of others not."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 3, (512 * 5, 1500), np.uint8)
+    labels[512:1024, 200:] = 0
+    labels[1024:1536] = 0
+    labels[2048:, :1100] = 0
+    path = tmp_path / "mask.ome.tif"
+    write_label_pyramid(path, cut(labels, [300]), Size(1500, 2560), mpp=1, classes=CLASSES)
+    with tifffile.TiffFile(path) as tiff:
+        for number, level in enumerate(tiff.series[0].levels):
+            assert (level.asarray() == labels[:: 2**number, :: 2**number]).all()

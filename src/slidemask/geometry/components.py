@@ -45,12 +45,18 @@ def contacts(upper: Ids, lower: Ids, connectivity: int) -> Ids:
     shifts = [(upper, lower)]
     if connectivity == 8:
         shifts += [(upper[:-1], lower[1:]), (upper[1:], lower[:-1])]
-    above = np.concatenate([pair[0] for pair in shifts]).astype(np.int64)
-    below = np.concatenate([pair[1] for pair in shifts])
-    both = (above > 0) & (below > 0)
-    keys = above[both] << 32 | below[both]  # one number a pair, and runs of equal ones first
-    keys = np.unique(keys[np.flatnonzero(np.diff(keys, prepend=-1))])
+    keys = np.unique(np.concatenate([_meeting(*pair) for pair in shifts]))
     return np.stack([keys >> 32, keys & 0xFFFFFFFF], axis=1).astype(np.int32)
+
+
+def _meeting(above: Ids, below: Ids) -> NDArray[np.int64]:
+    """Return one number for each pair that lies one above the other, looked at once a run."""
+    begins = np.ones(above.size, bool)
+    begins[1:] = (above[1:] != above[:-1]) | (below[1:] != below[:-1])
+    places = np.flatnonzero(begins)
+    above, below = above[places], below[places]
+    both = (above > 0) & (below > 0)
+    return above[both].astype(np.int64) << 32 | below[both]
 
 
 def merged(count: int, pairs: Ids) -> tuple[Ids, int]:

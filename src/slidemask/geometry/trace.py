@@ -97,7 +97,7 @@ class Tracer:
         self._width = width
         self._above, self._edges = np.zeros(1, np.int32), np.array([0, width], np.intp)
         self._open_parts = 0
-        self._open = _corners(self._above[:0], np.zeros((1, 0), np.int32), row=0)
+        self._open = _corners(np.zeros((2, 2), bool), np.zeros((2, 2), np.int32), row=0)
 
     def add(self, band: Mask, edges: Edges | None = None) -> list[Polygon]:
         """Take the next rows; return the parts that end above the last of them.
@@ -121,18 +121,22 @@ class Tracer:
         if not (self._open_parts or band.any()):
             self._row += band.shape[0]
             return []
-        ids, count = label(band, 4)
-        np.add(ids, self._open_parts, out=ids, where=band)
-        joined, parts = merged(
-            self._open_parts + count, contacts(self._above, ids[0], connectivity=4)
+        mask = np.zeros((len(band) + 1, band.shape[1] + 2), bool)
+        mask[0, 1:-1], mask[1:, 1:-1] = self._above > 0, band
+        ids, count = label(mask, 4)  # the last row before among them, so that open parts go on
+        pairs = contacts(self._above, ids[0, 1:-1], connectivity=4)
+        pairs[:, 1] += self._open_parts
+        joined, parts = merged(self._open_parts + count, pairs)
+        numbers = np.concatenate([joined[:1], joined[self._open_parts + 1 :]])  # of the ids
+        corners = _corners(mask, ids, self._row)
+        corners = corners._replace(
+            column=self._edges[corners.column].astype(np.int32),
+            component=numbers[corners.component],
         )
-        corners = _corners(self._above, ids, self._row)
-        corners = corners._replace(column=self._edges[corners.column].astype(np.int32))
-        both = Corners._make(map(np.concatenate, zip(self._open, corners, strict=True)))
-        corners = both._replace(component=joined[both.component])
-        last = joined[ids[-1]]
+        before = self._open._replace(component=joined[self._open.component])
+        corners = Corners._make(map(np.concatenate, zip(before, corners, strict=True)))
         self._row += band.shape[0]
-        return self._close(corners, last, parts)
+        return self._close(corners, numbers[ids[-1, 1:-1]], parts)
 
     def _close(self, corners: Corners, last: Ids, parts: int) -> list[Polygon]:
         """Keep what belongs to the parts in the `last` row; return polygons of the others."""
@@ -146,21 +150,28 @@ class Tracer:
         return _link(corners.where(number == 0), self._scale)
 
 
-def _corners(above: Ids, ids: Ids, row: int) -> Corners:
-    """Find the corners of all outlines from the row above `ids` on; `row` is that of `ids[0]`."""
-    padded = np.zeros((len(ids) + 1, above.size + 2), np.int32)
-    padded[0, 1:-1], padded[1:, 1:-1] = above, ids
-    mask = padded > 0
+def _corners(mask: Mask, ids: Ids, row: int) -> Corners:
+    """Find the corners of all outlines below the first row, which was seen before.
+
+    Parameters
+    ----------
+    mask : (h + 1, w + 2) bool
+        An empty column on either side.
+    ids : (h + 1, w + 2) int32
+        Components of the mask.
+    row : int
+        Of the second row, in the whole.
+    """
     edge = mask[:, 1:] ^ mask[:, :-1]
     diagonal = edge[1:] & edge[:-1] & (mask[1:, 1:] ^ mask[:-1, 1:])
     places = np.flatnonzero((edge[1:] ^ edge[:-1]) | diagonal)
     twice = diagonal.ravel()[places]
     if not twice.any():
-        return _described(padded, places, twice, row)
+        return _described(ids, places, twice, row)
     places = np.repeat(places, 1 + twice)
     second = np.zeros(places.size, bool)
     second[1:] = places[1:] == places[:-1]
-    return _described(padded, places, second, row)
+    return _described(ids, places, second, row)
 
 
 def _described(ids: Ids, places: NDArray[np.intp], second: Mask, row: int) -> Corners:
@@ -216,7 +227,7 @@ def _order(corners: Corners, *, across: bool) -> NDArray[np.intp]:
     row, column = corners.row.astype(np.int64), corners.column.astype(np.int64)
     major, minor, far = (row, column, corners.right) if across else (column, row, corners.down)
     key = corners.component * (major.max() + 1) + major
-    return np.argsort((key * (minor.max() + 1) + minor) * 2 + far, kind="stable")
+    return np.argsort((key * (minor.max() + 1) + minor) * 2 + far)  # no two are equal
 
 
 def _part_touching_rings(corners: Corners) -> Corners:
@@ -246,5 +257,8 @@ def _rings(following: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[np.in
     left, jump = (~first).astype(np.int32), np.where(first, numbers, following).astype(np.int32)
     while (more := left[jump]).any():
         left, jump = left + more, jump[jump]
-    order = np.lexsort((-left, ~first, least))
-    return order, np.cumsum(first[order]) - 1
+    sizes = np.bincount(least, minlength=least.size)
+    place = (np.cumsum(sizes) - sizes)[least] + np.where(first, 0, sizes[least] - left)
+    order = np.empty(place.size, np.intp)
+    order[place] = numbers
+    return order, np.repeat(np.arange(np.count_nonzero(first)), sizes[first])

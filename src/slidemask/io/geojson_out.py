@@ -4,6 +4,7 @@ One polygon that breaks them makes QuPath drop every object of the file, so each
 laid on a grid of 0.01 px as QuPath's reader will do, and checked again.
 """
 
+import hashlib
 import logging
 import math
 import uuid
@@ -31,7 +32,7 @@ Measurements = Sequence[Mapping[str, float | None]]
 _GRID_PX = 0.01
 _ROUNDS = 20
 _CHUNK = 2048
-_NAMESPACE = uuid.UUID("5f8f2c0e-0f0b-5b3c-9a55-8b6f1d0f7f11")
+_NAMESPACE = uuid.UUID("5f8f2c0e-0f0b-5b3c-9a55-8b6f1d0f7f11").bytes
 _REGION_COLOUR = (120, 120, 120)
 
 
@@ -42,6 +43,7 @@ def write_geojson(
     *,
     measurements: Measurements | None = None,
     detections: bool = False,
+    valid: bool = False,
 ) -> None:
     """Write polygons for QuPath 0.4 and later, one feature each.
 
@@ -59,6 +61,8 @@ def write_geojson(
         Figures shown beside each polygon, one mapping per polygon. NaN is kept, None left out.
     detections : bool
         Write detections instead of annotations: lighter for QuPath by far from some thousands on.
+    valid : bool
+        The polygons are known to be valid, as those of `vectorise` and `simplify` are.
 
     Raises
     ------
@@ -71,19 +75,20 @@ def write_geojson(
     """
     if measurements is not None and len(measurements) != len(annotations):
         raise ValueError(f"{len(measurements)} measurements for {len(annotations)} polygons")
-    styles = {label: _style(label, classes) for label in set(annotations.labels)}
-    kind = "detection" if detections else "annotation"
+    kind = {"objectType": "detection" if detections else "annotation"}
+    shared = {label: kind | _style(label, classes) for label in set(annotations.labels)}
+    packed = {label: orjson.dumps(properties) for label, properties in shared.items()}
     with writing_packed(path) as file:
         file.write(b'{"type": "FeatureCollection", "features": [')
         number = 0
-        for polygons, owners in _importable(annotations.polygons):
+        for polygons, owners in _importable(annotations.polygons, valid=valid):
             features: list[bytes] = []
             for coordinates, owner in zip(_coordinates(polygons), owners, strict=True):
-                properties: dict[str, Any] = {"objectType": kind} | styles[
-                    annotations.labels[owner]
-                ]
+                label = annotations.labels[owner]
+                properties = packed[label]
                 if measurements is not None:
-                    properties["measurements"] = _figures(measurements[owner])
+                    figures = {"measurements": _figures(measurements[owner])}
+                    properties = orjson.dumps(shared[label] | figures)
                 features.append(_feature(coordinates, properties, number))
                 number += 1
             if features:  # of tiny polygons nothing may be left
@@ -91,17 +96,24 @@ def write_geojson(
         file.write(b"\n]}\n")
 
 
-def _importable(polygons: NDArray[np.object_]) -> Iterator[tuple[NDArray[np.object_], list[int]]]:
+def _importable(
+    polygons: NDArray[np.object_], *, valid: bool
+) -> Iterator[tuple[NDArray[np.object_], list[int]]]:
     """Yield what QuPath will import of the polygons, and the index of each one's polygon."""
     starts = range(0, len(polygons), _CHUNK)
-    chunks = ahead(_settled(polygons[start : start + _CHUNK]) for start in starts)
+    chunks = ahead(_settled(polygons[start : start + _CHUNK], valid=valid) for start in starts)
     for start, (found, owner) in zip(starts, chunks, strict=True):
         yield found, (owner + start).tolist()
 
 
-def _settled(polygons: NDArray[np.object_]) -> tuple[NDArray[np.object_], NDArray[np.intp]]:
+def _settled(
+    polygons: NDArray[np.object_], *, valid: bool
+) -> tuple[NDArray[np.object_], NDArray[np.intp]]:
     """Return what lies on the grid for good, and the index of each one's polygon, ascending."""
-    sure = np.flatnonzero(_stepped(polygons))
+    stepped = _stepped(polygons)
+    sure = np.flatnonzero(stepped if valid else stepped & shapely.is_valid(polygons))
+    if sure.size == len(polygons):
+        return _rounded(polygons), sure
     others = np.setdiff1d(np.arange(len(polygons)), sure)
     parts, inner = _on_grid(polygons[others])
     owner = np.concatenate([sure, others[inner]])
@@ -110,7 +122,7 @@ def _settled(polygons: NDArray[np.object_]) -> tuple[NDArray[np.object_], NDArra
 
 
 def _stepped(polygons: NDArray[np.object_]) -> NDArray[np.bool_]:
-    """Say which are valid and all right angles, as traced masks are: they survive any grid.
+    """Say which are all right angles, as traced masks are: if valid, they survive any grid.
 
     Rounding moves whole rows and columns of corners, and as long as no two of them fall together
     it can neither cross edges nor make a corner vanish. The long way gives the same; it takes
@@ -119,7 +131,7 @@ def _stepped(polygons: NDArray[np.object_]) -> NDArray[np.bool_]:
     rings, of_ring = shapely.get_rings(polygons, return_index=True)
     places, ring = shapely.get_coordinates(rings, return_index=True)
     columns, rows = np.unique(places[:, 0]), np.unique(places[:, 1])
-    result = shapely.is_valid(polygons) & ~shapely.is_empty(polygons)
+    result = ~shapely.is_empty(polygons)
     if any((np.diff(values.round(2)) < _GRID_PX / 2).any() for values in (columns, rows)):
         return np.zeros_like(result)
     across, down = (np.diff(places, axis=0) != 0).T
@@ -161,6 +173,9 @@ def _on_grid(
 
 def _rounded(geometries: NDArray[np.object_]) -> NDArray[np.object_]:
     """Round coordinates as the file says them: 0.3, not 0.30000000000000004."""
+    places = shapely.get_coordinates(geometries)
+    if (places == np.rint(places)).all():  # as most traced ones are: no need to make new ones
+        return geometries
     return np.asarray(shapely.transform(geometries, lambda places: places.round(2)))
 
 
@@ -212,13 +227,16 @@ def _coordinates(polygons: NDArray[np.object_]) -> Iterator[Sequence[NDArray[np.
         yield found[start:end]
 
 
-def _feature(
-    coordinates: Sequence[NDArray[np.generic]], properties: dict[str, Any], number: int
-) -> bytes:
+def _feature(coordinates: Sequence[NDArray[np.generic]], properties: bytes, number: int) -> bytes:
     """Return one Feature; its id follows from content and place, so that results repeat."""
-    geometry = {"type": "Polygon", "coordinates": coordinates}
-    body = orjson.dumps(
-        {"geometry": geometry, "properties": properties}, option=orjson.OPT_SERIALIZE_NUMPY
-    )
-    identity = uuid.uuid5(_NAMESPACE, f"{number} {body.decode()}")
-    return b'{"type":"Feature","id":"%s",%s' % (str(identity).encode(), body[1:])
+    places = orjson.dumps(coordinates, option=orjson.OPT_SERIALIZE_NUMPY)
+    body = b'"geometry":{"type":"Polygon","coordinates":%s},"properties":%s}' % (places, properties)
+    identity = _named_id(b"%d {%s" % (number, body))
+    return b'{"type":"Feature","id":"%s",%s' % (identity, body)
+
+
+def _named_id(name: bytes) -> bytes:
+    """Return the text of `uuid.uuid5`, which takes most of its time to make it."""
+    text = hashlib.sha1(_NAMESPACE + name, usedforsecurity=False).hexdigest()
+    variant = "89ab"[int(text[16], 16) & 3]
+    return f"{text[:8]}-{text[8:12]}-5{text[13:16]}-{variant}{text[17:20]}-{text[20:32]}".encode()

@@ -21,6 +21,10 @@ Planes: TypeAlias = NDArray[np.uint8]
 """(C, H, W, S): C planes stored apart, S samples stored side by side."""
 
 
+_MUCH = 0.5
+"""Share of a row of tiles that was written to, above which its memory is used again."""
+
+
 @dataclass(frozen=True)
 class TileFormat:
     """How tiles of one kind of pyramid are encoded, shrunk and tagged."""
@@ -150,8 +154,10 @@ class _Encoding:
         if blank and key in self._blanks:
             return self._blanks[key]
         side = self._layout.tile
-        padding = [(0, side - part.shape[0]), (0, side - part.shape[1]), (0, 0)]
-        tile = self._layout.encode(np.pad(part, padding, mode="edge"))
+        if part.shape[:2] != (side, side):
+            padding = [(0, side - part.shape[0]), (0, side - part.shape[1]), (0, 0)]
+            part = np.pad(part, padding, mode="edge")
+        tile = self._layout.encode(part)
         if blank:
             self._blanks[key] = tile
         return tile
@@ -176,12 +182,16 @@ class _LevelRows:
         self._number, self._layout, self._sink = number, layout, sink
         self._size = layout.sizes[number]
         self._filled, self._missing = 0, self._size.height
-        self._start()
+        self._held = np.zeros(-(-self._size.width // layout.tile), bool)
+        self._rows: Planes = zeros((layout.planes, layout.tile, self._size.width, layout.samples))
 
-    def _start(self) -> None:
-        shape = self._layout.planes, self._layout.tile, self._size.width, self._layout.samples
-        self._rows: Planes = zeros(shape)
-        self._held = np.zeros(-(-self._size.width // self._layout.tile), bool)
+    def _clear(self) -> None:
+        """Make room for the next rows; what little was written to goes back to the system."""
+        if self._held.mean() > _MUCH:
+            self._rows[:] = 0
+        elif self._held.any():
+            self._rows = zeros(self._rows.shape)
+        self._held[:] = False
 
     def push(self, rows: Planes) -> None:
         """Take the next rows."""
@@ -200,8 +210,7 @@ class _LevelRows:
             if self._filled == self._layout.tile or not self._missing:
                 self._pass_on(self._rows[:, : self._filled])
                 self._filled = 0
-                if self._held.any():
-                    self._start()
+                self._clear()
 
     def _put(self, left: int, piece: Planes) -> None:
         right, side = left + piece.shape[2], self._layout.tile
@@ -237,6 +246,7 @@ def _runs(flags: NDArray[np.bool_]) -> list[slice]:
 
 def of_one_colour(part: NDArray[np.uint8]) -> bool:
     """Say whether all (H, W, S) pixels are alike."""
-    first = np.tile(part[0, 0], part.shape[1])  # long rows compare quicker than single pixels
-    rows = part.reshape(len(part), -1)
-    return bool((rows[0] == first).all() and (rows == first).all())
+    pixel, rows = part[0, 0], part.reshape(len(part), -1)
+    # Long rows compare quicker than single pixels; a few of them tell of most parts.
+    first = pixel if pixel.size == 1 else np.tile(pixel, part.shape[1])
+    return all(bool((some == first).all()) for some in (rows[:: max(1, len(rows) // 8)], rows))

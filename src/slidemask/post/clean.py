@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator
-from functools import cache
+from functools import cache, partial
 from typing import TypeAlias
 
 import numpy as np
@@ -11,11 +11,11 @@ from pydantic import Field, model_validator
 from slidemask.base.ahead import ahead
 from slidemask.base.errors import SettingsError
 from slidemask.base.settings import Settings
-from slidemask.base.types import Labels, Mask, Quantised
+from slidemask.base.types import Labels, Quantised
 from slidemask.geometry.components import slabs
 from slidemask.geometry.squeezed import blank, runs, squeezed_bands, zeros
-from slidemask.post.components import Ledger, present
-from slidemask.post.holes import hole_values
+from slidemask.post.components import Ledger, Runs, Slab, Spots, numbered, present, repainted
+from slidemask.post.holes import small_holes
 from slidemask.post.shrink import shrinking
 from slidemask.post.smooth import smoothed
 
@@ -173,13 +173,15 @@ def clean(
     square_um = um_per_px**2 if um_per_px else 1.0  # not used where it is unknown
     steps = make_bands
     if post.fill_holes_um2:
-        steps = _hole_filling(_beside(steps), width, post.fill_holes_um2 / square_um)
+        hole_px = post.fill_holes_um2 / square_um
+        steps = _repainting(_beside(steps), partial(small_holes, width=width, area_px=hole_px))
     if radius := post.smooth_radius_px(um_per_px):
         steps = _smoothing(steps, radius)
     if post.shrink:
         steps = shrinking(steps, width, post.shrink)
     if post.min_area_um2:
-        steps = _dropping(_beside(steps), width, post.min_area_um2 / square_um)
+        part_px = post.min_area_um2 / square_um
+        steps = _repainting(_beside(steps), partial(_small_parts, width=width, area_px=part_px))
     return _beside(steps)() if post.fill_holes_um2 or post.min_area_um2 else steps()
 
 
@@ -210,60 +212,42 @@ def _smoothing(make_bands: Callable[[], LabelBands], radius_px: float) -> Callab
     return lambda: smoothed(make_bands(), radius_px)
 
 
-def _hole_filling(
-    make_bands: Callable[[], LabelBands], width: int, area_px: float
+def _repainting(
+    make_bands: Callable[[], LabelBands], find: Callable[[LabelBands], Spots]
 ) -> Callable[[], LabelBands]:
-    """Return what makes bands whose holes below `area_px` are filled."""
+    """Return what makes bands where all is painted over that was found in a pass before."""
 
     @cache
-    def passes() -> Iterator[Callable[[Mask], Labels | None]]:
-        background, values = hole_values(make_bands(), width, area_px)
-        return background.replays(values)
+    def spots() -> Spots:
+        return find(make_bands())
 
-    def filled() -> LabelBands:
-        look_up = next(passes())
-        for top, labels, thin in squeezed_bands(make_bands()):
-            result = None
-            for rows in slabs(thin.values.shape):
-                filling = look_up(thin.values[rows] == 0)
-                if filling is not None:
-                    result = thin.values.copy() if result is None else result
-                    result[rows] += filling
-            yield top, labels if result is None else thin.widened(result)
+    def painted() -> LabelBands:
+        yield from repainted(make_bands(), spots())
 
-    return filled
+    return painted
 
 
-def _dropping(
-    make_bands: Callable[[], LabelBands], width: int, area_px: float
-) -> Callable[[], LabelBands]:
-    """Return what makes bands without the parts of one class below `area_px`."""
-
-    def dropped() -> LabelBands:
-        small = {
-            value: ledger.replay(ledger.areas() < area_px)
-            for value, ledger in _ledgers(make_bands(), width).items()
-        }
-        for top, labels, thin in squeezed_bands(make_bands()):
-            result = None
-            for rows in slabs(thin.values.shape):
-                for value in present(thin.values[rows]):
-                    gone = small[value](thin.values[rows] == value)
-                    if gone is not None:
-                        result = thin.values.copy() if result is None else result
-                        np.copyto(result[rows], 0, where=gone)
-            yield top, labels if result is None else thin.widened(result)
-
-    return dropped
-
-
-def _ledgers(bands: LabelBands, width: int) -> dict[int, Ledger]:
-    """Enter the parts of every class."""
+def _small_parts(bands: LabelBands, width: int, area_px: float) -> Spots:
+    """Return where the parts of one class below `area_px` are."""
     ledgers: dict[int, Ledger] = {}
-    for _, _, thin in squeezed_bands(bands):
+    for value, slab in ahead(_parts(bands)):
+        if value not in ledgers:
+            ledgers[value] = Ledger(width, connectivity=4, below_px=area_px)
+        ledgers[value].enter(slab)
+    spots: dict[int, list[Runs]] = {}
+    for ledger in ledgers.values():
+        gone = np.zeros(ledger.count + 1, np.uint8)
+        for top, found in ledger.spots(ledger.areas() < area_px, gone).items():
+            spots.setdefault(top, []).extend(found)
+    return spots
+
+
+def _parts(bands: LabelBands) -> Iterator[tuple[int, Slab]]:
+    """Yield every class, from where it occurs first, with the slabs of its mask."""
+    values: set[int] = set()
+    for top, _, thin in squeezed_bands(bands):
         for rows in slabs(thin.values.shape):
-            for value in present(thin.values[rows]):
-                ledgers.setdefault(value, Ledger(width, connectivity=4))
-            for value, ledger in ledgers.items():
-                ledger.enter(thin.values[rows] == value, thin.edges)
-    return ledgers
+            labels = thin.values[rows]
+            values.update(present(labels))
+            for value in values:
+                yield value, numbered(labels == value, 4, thin.edges, top=top, row=rows.start)

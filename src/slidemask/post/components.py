@@ -1,128 +1,167 @@
 """Connected components of a mask that arrives in bands: measured in one pass, changed in the next.
 
-Every band's components get provisional numbers; contacts across seams say which are one. When all
-bands have passed, the numbers are joined and the figures of each component added up. A second pass
-over the same bands finds the same provisional numbers again.
+Every slab's components get provisional numbers; contacts across seams say which are one. When all
+slabs have passed, the numbers are joined and the figures of each component added up. What may turn
+out to be small is remembered as runs of pixels: a later pass draws those and labels nothing.
 """
 
-from collections.abc import Callable, Iterator
-from typing import NamedTuple, TypeVar
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from slidemask.base.types import Labels, Mask
 from slidemask.geometry.components import Ids, contacts, label, merged
-from slidemask.geometry.squeezed import Edges, relaid
-
-Value = TypeVar("Value", np.uint8, np.bool_)
+from slidemask.geometry.squeezed import Edges, relaid, squeezed
 
 
 def present(labels: Labels) -> list[int]:
     """Return the foreground values that occur, ascending."""
-    if not labels.any():
-        return []
-    if labels.max() == 1:
-        return [1]
+    if (highest := labels.max(initial=0)) <= 1:
+        return [1] * int(highest)
     return [value for value in np.flatnonzero(np.bincount(labels.ravel())).tolist() if value]
 
 
+class Runs(NamedTuple):
+    """Runs of pixels along the rows of a flattened slab or band, and one number for each."""
+
+    starts: NDArray[np.int32]
+    lengths: NDArray[np.int32]
+    numbers: NDArray[np.int32]
+
+    def where(self, chosen: Mask) -> "Runs":
+        """Return the chosen runs."""
+        return Runs._make(field[chosen] for field in self)
+
+    def places(self) -> NDArray[np.int32]:
+        """Return the pixels of all runs."""
+        before = np.cumsum(self.lengths, dtype=np.int32) - self.lengths
+        count = int(self.lengths.sum())
+        return np.repeat(self.starts - before, self.lengths) + np.arange(count, dtype=np.int32)
+
+
+Spots: TypeAlias = Mapping[int, Sequence[Runs]]
+"""What is to be painted on each squeezed band, by its top row; numbers are the new values."""
+
+
+def repainted(bands: Iterable[tuple[int, Labels]], spots: Spots) -> Iterator[tuple[int, Labels]]:
+    """Yield the bands in which the spots were found, painted over."""
+    above: Labels | None = None
+    for top, band in bands:
+        if top in spots:
+            thin = squeezed(band, above)
+            values = band.copy() if thin.values is band else thin.values
+            for runs in spots[top]:
+                values.reshape(-1)[runs.places()] = np.repeat(runs.numbers, runs.lengths)
+            yield top, thin.widened(values)
+        else:
+            yield top, band
+        above = band[-1].copy() if len(band) else above  # a view would keep the whole band
+
+
+class Slab(NamedTuple):
+    """Some rows of a mask whose components have numbers."""
+
+    mask: Mask
+    ids: Ids
+    """(h, w) int32, 0 outside the mask."""
+    found: int
+    """How many components there are."""
+    edges: Edges
+    """(w + 1,) where its columns begin in the whole; it may be squeezed (`geometry.squeezed`, with
+    the row above)."""
+    top: int
+    """First row of its band."""
+    row: int
+    """Its own first row in the band."""
+
+
+def numbered(
+    mask: Mask, connectivity: int, edges: Edges | None = None, *, top: int = 0, row: int = 0
+) -> Slab:
+    """Give the components of some rows numbers."""
+    ids, found = label(mask, connectivity)
+    return Slab(
+        mask, ids, found, np.arange(mask.shape[1] + 1) if edges is None else edges, top, row
+    )
+
+
 class Ledger:
-    """The components of one mask, entered band by band, top to bottom.
+    """The components of one mask, entered slab by slab, top to bottom.
 
     Parameters
     ----------
     width : int
         Columns of the mask.
     connectivity : int
-        4 or 8.
+        4 or 8, as the slabs were numbered.
+    below_px : float
+        Components of fewer pixels may be asked for by `spots`.
     """
 
-    def __init__(self, width: int, connectivity: int) -> None:
+    def __init__(self, width: int, connectivity: int, below_px: float = 0) -> None:
         self.connectivity = connectivity
         self.count, self.before = 0, 0
-        self._width = width
+        self._below_px = below_px
         self._last, self._edges = np.zeros(1, np.int32), np.array([0, width], np.intp)
         self._areas: list[NDArray[np.int64]] = []
         self._pairs: list[Ids] = []
+        self._small: list[tuple[int, Runs]] = []
 
-    def enter(self, band: Mask, edges: Edges | None = None) -> Ids:
-        """Return the (h, w) int32 numbers of components in this band; remember their areas.
+    def enter(self, slab: Slab) -> Runs:
+        """Take the next rows; remember areas, and where components are that may be small.
 
-        The provisional number of a component is that in its band and `before`.
+        The provisional number of a component is that in its slab and `before`.
 
-        Parameters
-        ----------
-        band : (h, w) bool
-        edges : (w + 1,) int, optional
-            Where its columns begin in the whole, if it is squeezed (`geometry.squeezed`, with the
-            row above).
+        Returns
+        -------
+        Runs
+            Of components with less than `below_px` pixels in this slab, with their numbers in it.
         """
-        self._lay(np.arange(self._width + 1) if edges is None else edges)
-        ids, found = label(band, self.connectivity)
-        self.before, self.count = self.count, self.count + found
-        if found:
-            self._areas.append(_areas(band, self._edges, ids, found))
-            self._pairs.append(contacts(self._last, self.numbers(ids[0]), self.connectivity))
-        self._last = self.numbers(ids[-1])
-        return ids
+        self._lay(slab.edges)
+        self.before, self.count = self.count, self.count + slab.found
+        small = Runs(*np.zeros((3, 0), np.int32))
+        if slab.found:
+            areas, runs = _measured(slab)
+            self._areas.append(areas)
+            self._pairs.append(contacts(self._last, self.numbers(slab.ids[0]), self.connectivity))
+            small = runs.where((areas < self._below_px)[runs.numbers - 1])
+        if small.starts.size:
+            offset = np.int32(slab.row * slab.mask.shape[1])
+            numbers = small.numbers + np.int32(self.before)
+            self._small.append((slab.top, Runs(small.starts + offset, small.lengths, numbers)))
+        self._last = self.numbers(slab.ids[-1])
+        return small
 
     def numbers(self, ids: Ids) -> Ids:
-        """Return provisional numbers of what was entered last, from those in this band."""
+        """Return provisional numbers of what was entered last, from those in its slab."""
         return np.where(ids > 0, ids + np.int32(self.before), np.int32(0))
 
     def row_above(self, edges: Edges) -> Ids:
-        """Return the numbers in the last row that was entered, at the columns of the next band."""
+        """Return the numbers in the last row that was entered, at the columns of the next slab."""
         self._lay(edges)
         return self._last
 
     def _lay(self, edges: Edges) -> None:
         self._last, self._edges = relaid(self._last, self._edges, edges), edges
 
-    def replay(self, values: NDArray[Value]) -> Callable[[Mask], NDArray[Value] | None]:
-        """Return what finds each pixel's value in a second pass over the same bands.
+    def spots(self, chosen: Mask, values: NDArray[np.uint8]) -> dict[int, list[Runs]]:
+        """Return where chosen components are, all below `below_px`, and what they are to become.
 
         Parameters
         ----------
-        values : (count + 1,) array
-            For each provisional number; 0 leaves its pixels alone.
-
-        Returns
-        -------
-        callable
-            Takes the bands in the order in which they were entered, but for those that are empty;
-            gives (h, W) values, 0 outside the mask, or None where all are 0.
+        chosen : (count + 1,) bool
+            By provisional number.
+        values : (count + 1,) uint8
+            Likewise.
         """
-        found, before = iter(map(len, self._areas)), 0
-
-        def look_up(band: Mask) -> NDArray[Value] | None:
-            nonlocal before
-            if not band.any():
-                return None
-            here = values[before : before + next(found) + 1].copy()
-            before += len(here) - 1
-            here[0] = 0
-            return here.take(label(band, self.connectivity)[0]) if here.any() else None
-
-        return look_up
-
-    def replays(self, values: NDArray[np.uint8]) -> Iterator[Callable[[Mask], Labels | None]]:
-        """Yield one `replay` a pass: the first labels, later ones draw what it found again.
-
-        For values that most pixels do not have; all passes see the same bands, the first all of
-        them before the second begins.
-        """
-        look_up, kept = self.replay(values), list[_Drawn | None]()
-
-        def first(band: Mask) -> Labels | None:
-            found = look_up(band)
-            kept.append(None if found is None else _drawn(found))
-            return found
-
-        yield first
-        while True:
-            coming = iter(kept)
-            yield lambda band, coming=coming: _redrawn(next(coming), band.shape)
+        spots: dict[int, list[Runs]] = {}
+        for top, runs in self._small:
+            here = runs.where(chosen[runs.numbers])
+            if here.starts.size:
+                spots.setdefault(top, []).append(here._replace(numbers=values[here.numbers]))
+        return spots
 
     @property
     def last_row(self) -> Ids:
@@ -142,44 +181,23 @@ class Ledger:
         return total.astype(np.int64)[component]
 
 
-class _Drawn(NamedTuple):
-    """Runs of equal values other than 0 in a flattened band."""
-
-    starts: NDArray[np.intp]
-    lengths: NDArray[np.intp]
-    values: NDArray[np.uint8]
-
-
-def _drawn(labels: Labels) -> _Drawn:
-    flat = labels.ravel()
-    places = np.flatnonzero(flat)
-    values = flat[places]
-    begun = np.ones(places.size, bool)
-    begun[1:] = (np.diff(places) > 1) | (values[1:] != values[:-1])
-    firsts = np.flatnonzero(begun)
-    return _Drawn(places[firsts], np.diff(firsts, append=places.size), values[firsts])
-
-
-def _redrawn(runs: _Drawn | None, shape: tuple[int, ...]) -> Labels | None:
-    if runs is None:
-        return None
-    labels = np.zeros(shape, np.uint8)
-    before = np.cumsum(runs.lengths) - runs.lengths
-    places = np.repeat(runs.starts - before, runs.lengths) + np.arange(runs.lengths.sum())
-    labels.ravel()[places] = np.repeat(runs.values, runs.lengths)
-    return labels
-
-
-def _areas(band: Mask, edges: Edges, ids: Ids, count: int) -> NDArray[np.int64]:
-    """Count the pixels of components 1..count, by runs of pixels: there are far fewer."""
-    begins = np.empty(band.shape, bool)
+def _measured(slab: Slab) -> tuple[NDArray[np.int64], Runs]:
+    """Return the areas of a slab's components 1..count, and their runs of pixels."""
+    mask, edges, width = slab.mask, slab.edges, slab.mask.shape[1]
+    begins = np.empty(mask.shape, bool)
     begins[:, 0] = True
-    np.not_equal(band[:, 1:], band[:, :-1], out=begins[:, 1:])
+    np.not_equal(mask[:, 1:], mask[:, :-1], out=begins[:, 1:])
     starts = np.flatnonzero(begins)
-    rows, columns = np.divmod(starts, band.shape[1])
-    lengths = np.diff(rows * edges[-1] + edges[columns], append=len(band) * edges[-1])
-    areas = np.bincount(ids.ravel()[starts], weights=lengths, minlength=count + 1)
-    return areas[1:].astype(np.int64)
+    numbers = slab.ids.reshape(-1)[starts]
+    lengths = pixels = np.diff(starts, append=mask.size)
+    if edges[-1] != width:  # squeezed: a gap's column stands for many
+        rows, columns = np.divmod(starts, width)
+        pixels = np.diff(rows * edges[-1] + edges[columns], append=len(mask) * edges[-1])
+    inside = numbers > 0
+    numbers = numbers[inside]
+    areas = np.bincount(numbers, weights=pixels[inside], minlength=slab.found + 1)
+    runs = Runs(starts[inside].astype(np.int32), lengths[inside].astype(np.int32), numbers)
+    return areas[1:].astype(np.int64), runs
 
 
 class Replay:

@@ -1,7 +1,6 @@
 """Which holes of a label map are small, and which class lies around them; band by band."""
 
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,76 +9,86 @@ from slidemask.base.ahead import ahead
 from slidemask.base.types import Labels
 from slidemask.geometry.components import Ids, slabs
 from slidemask.geometry.squeezed import squeezed_bands
-from slidemask.post.components import Ledger
+from slidemask.post.components import Ledger, Runs, Slab, Spots, numbered
 
 Walls = NDArray[np.int64]
 """(3, n): background component, foreground value beside it, how many pixel edges they share."""
 
 
-def hole_values(
-    bands: Iterable[tuple[int, Labels]], width: int, area_px: float
-) -> tuple[Ledger, NDArray[np.uint8]]:
-    """Enter the background; return what each of it is to be filled with, 0 = left as it is.
+def small_holes(bands: Iterable[tuple[int, Labels]], width: int, area_px: float) -> Spots:
+    """Return where the small holes are, and what they are to be filled with.
 
     A hole is an 8-connected background component that does not reach the canvas border. One of
     less than `area_px` pixels gets the value with which it shares most pixel edges, the lowest
-    of equals. The index is the number that the ledger gave, slab by slab.
+    of equals.
     """
-    background = Ledger(width, connectivity=8)
+    background = Ledger(width, connectivity=8, below_px=area_px)
     rim: list[Ids] = []
     walls: list[Walls] = []
-    for entered in ahead(_entered(bands, background, width)):
-        labels, ids, before = entered.labels, entered.ids, entered.before
+    for labels, above, slab in ahead(_background(bands, width)):
+        ids, ids_above = slab.ids, background.row_above(slab.edges)
+        small, before = background.enter(slab), background.before
         outer = np.concatenate([ids[:, 0], ids[:, -1], *([] if rim else [ids[0]])])
-        rim.append(np.unique(np.where(outer > 0, outer + before, 0)))
+        inner = np.ones(slab.found + 1, bool)
+        inner[outer] = False
+        rim.append(np.flatnonzero(~inner[1:]).astype(np.int32) + np.int32(before + 1))
         first = np.array([[before], [0], [0]])
         walls += [
-            _walls(ids[:, :-1], ids[:, 1:], labels[:, :-1], labels[:, 1:]) + first,
-            _walls(ids[:-1], ids[1:], labels[:-1], labels[1:]) + first,
-            _walls(entered.ids_above, entered.first_ids, entered.above, labels[0]),
+            _walls_around(slab, small.where(inner[small.numbers]), labels) + first,
+            _walls_between(ids_above, background.numbers(ids[0]), above, labels[0]),
         ]
     component, count = background.components()
     values = _commonest(np.concatenate([np.empty((3, 0), np.int64), *walls], axis=1), component)
     open_to_rim = np.zeros(count + 1, bool)
     open_to_rim[component[np.concatenate([*rim, background.last_row])]] = True
     values[open_to_rim[component] | (background.areas() >= area_px)] = 0
-    return background, values
+    return background.spots(values > 0, values)
 
 
-class _Entered(NamedTuple):
-    """A slab whose background is in the ledger, and the row above it."""
-
-    labels: Labels
-    ids: Ids
-    before: int
-    first_ids: Ids
-    above: Labels
-    ids_above: Ids
-
-
-def _entered(
-    bands: Iterable[tuple[int, Labels]], background: Ledger, width: int
-) -> Iterator[_Entered]:
+def _background(
+    bands: Iterable[tuple[int, Labels]], width: int
+) -> Iterator[tuple[Labels, Labels, Slab]]:
+    """Yield slabs of labels, the row above each, and their background."""
     last_row = np.zeros(width, np.uint8)
-    for _, band, thin in squeezed_bands(bands):
+    for top, band, thin in squeezed_bands(bands):
         above = last_row[thin.edges[:-1]]
         for rows in slabs(thin.values.shape):
-            labels, ids_above = thin.values[rows], background.row_above(thin.edges)
-            ids = background.enter(labels == 0, thin.edges)
-            first_ids = background.numbers(ids[0])
-            yield _Entered(labels, ids, background.before, first_ids, above, ids_above)
+            labels = thin.values[rows]
+            yield labels, above, numbered(labels == 0, 8, thin.edges, top=top, row=rows.start)
             above = labels[-1]
         last_row = band[-1].copy()  # a view would keep the whole band
 
 
-def _walls(ids: Ids, other_ids: Ids, labels: Labels, other_labels: Labels) -> Walls:
-    """Count the pixel edges between background components and foreground values beside them."""
-    beside = (labels == 0) ^ (other_labels == 0)
-    edge = np.unravel_index(np.flatnonzero(beside), beside.shape)  # few: the rest sees only them
+def _walls_around(slab: Slab, runs: Runs, labels: Labels) -> Walls:
+    """Count the edges inside a slab between some of the background and what is beside it.
+
+    `runs` are those of whole components, of which none begins or ends at the slab's sides.
+    """
+    flat, ids, width = labels.reshape(-1), slab.ids.reshape(-1), labels.shape[1]
+    meant = np.zeros(slab.found + 1, bool)
+    meant[runs.numbers] = True
+    upper = np.flatnonzero(slab.mask[1:] != slab.mask[:-1])
+    owner = np.maximum(ids[upper], ids[upper + width])
+    upper, owner = upper[meant[owner]], owner[meant[owner]]
+    beside = [flat[runs.starts - 1], flat[runs.starts + runs.lengths]]
+    return _counted(
+        np.concatenate([runs.numbers, runs.numbers, owner]),
+        np.concatenate([*beside, flat[upper] + flat[upper + width]]),
+    )
+
+
+def _walls_between(ids: Ids, other_ids: Ids, labels: Labels, other_labels: Labels) -> Walls:
+    """Count the edges between two rows, those of background components and of values beside."""
+    edge = np.flatnonzero((labels == 0) ^ (other_labels == 0))
     value, other = labels[edge], other_labels[edge]
-    component = np.where(value == 0, ids[edge], other_ids[edge])
-    keys, shared = np.unique(component * np.int64(256) + value + other, return_counts=True)
-    return np.stack([keys // 256, keys % 256, shared])
+    return _counted(np.where(value == 0, ids[edge], other_ids[edge]), value + other)
+
+
+def _counted(component: Ids, values: Labels) -> Walls:
+    """Count pairs of component and value."""
+    keys = component.astype(np.int64) << 8 | values
+    keys, shared = np.unique(keys, return_counts=True)
+    return np.stack([keys >> 8, keys & 255, shared])
 
 
 def _commonest(walls: Walls, component: Ids) -> NDArray[np.uint8]:

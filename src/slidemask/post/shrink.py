@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from slidemask.base.types import Labels
 from slidemask.geometry.components import Ids, slabs
-from slidemask.post.components import Ledger, Replay, present
+from slidemask.post.components import Ledger, Replay, numbered, present
 
 _ROWS = 512
 _PIXELS = 1 << 21
@@ -87,7 +87,9 @@ class _Sums:
 
     def enter(self, mask: NDArray[np.bool_], top: int) -> None:
         """Add a slab: pixels, sums of x and y, place of the first pixel, first and last row."""
-        runs = _runs(self.ledger.enter(mask), top)
+        slab = numbered(mask, self.ledger.connectivity)
+        self.ledger.enter(slab)
+        runs = _runs(slab.ids, top)
         count, index = self.ledger.count - self.ledger.before, runs.part - 1
         pixels = (runs.stop - runs.start).astype(np.float64)
         places = runs.row * mask.shape[1] + runs.start

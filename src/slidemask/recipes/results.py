@@ -3,6 +3,7 @@
 import json
 import logging
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -16,12 +17,12 @@ import shapely
 from slidemask.base.ahead import looking_on
 from slidemask.base.classes import ClassMap
 from slidemask.base.errors import OutputError, SlideError
-from slidemask.base.files import sha256, write_json
+from slidemask.base.files import not_done, sha256, write_json
 from slidemask.base.memory import give_back
 from slidemask.base.record import machine, peak_memory_mb, versions
 from slidemask.base.settings import digest
 from slidemask.base.stages import Stages
-from slidemask.base.types import Labels, Quantised
+from slidemask.base.types import Labels, Quantised, Rgb
 from slidemask.geometry.annotations import Annotations
 from slidemask.geometry.box import Box
 from slidemask.infer.prediction import Prediction
@@ -112,11 +113,13 @@ def write_results(
             )
             if probability:
                 _write_probability(whole, folder / files["probability"])
-        with whole.stages.stage("vectorise"):
-            found = _write_polygons(whole, outlined.result(), folder / files["polygons"])
-    give_back()
-    with open_mask(folder / files["mask"]) as mask, whole.stages.stage("preview"):
-        _write_preview(whole, mask, folder / files["preview"])
+        give_back()
+        with ThreadPoolExecutor(1, thread_name_prefix="preview") as beside:
+            previewed = beside.submit(_write_preview, whole, folder)
+            with whole.stages.stage("vectorise"):
+                found = _write_polygons(whole, outlined.result(), folder / files["polygons"])
+            with whole.stages.stage("preview"):  # what is left of it
+                previewed.result()
     with whole.stages.stage("hash"):
         source = sha256(whole.path)
     summary = {**identity, **_facts(whole, source), "classes": found, "files": files}
@@ -151,9 +154,18 @@ def results(out: Path) -> list[tuple[Path, dict[str, Any]]]:
     """Return folder and summary of all finished slides of an output folder, by name.
 
     One whose summary is damaged is left out, and the log says so.
+
+    Raises
+    ------
+    OutputError
+        If the folder cannot be listed, such as of a share that went away.
     """
     found: list[tuple[Path, dict[str, Any]]] = []
-    for path in sorted(out.glob(f"*/{SUMMARY}")):
+    try:
+        paths = sorted(out.glob(f"*/{SUMMARY}"))
+    except OSError as error:
+        raise not_done(f"{out} could not be read", error) from error
+    for path in paths:
         try:
             found.append((path.parent, read_summary(path.parent)))
         except OutputError as error:
@@ -184,7 +196,7 @@ def _write_polygons(
     """Write the outlines; return area and number of objects of each class."""
     downsample, names = whole.prediction.downsample, whole.prediction.names[1:]
     polygons = simplify(outlines, whole.post.simplify_px * downsample)
-    write_geojson(path, polygons, whole.classes)
+    write_geojson(path, polygons, whole.classes, valid=True)
     square_mm = whole.mpp and whole.mpp**2 / 1e6
     # Outlines follow the edges of pixels, so that their areas are the pixels' numbers.
     owner, areas = np.array(outlines.labels, object), shapely.area(outlines.polygons)
@@ -199,7 +211,15 @@ def _write_polygons(
     }
 
 
-def _write_preview(whole: Segmented, mask: MaskFile, path: Path) -> None:
+def _write_preview(whole: Segmented, folder: Path) -> None:
+    with open_mask(folder / FILES["mask"]) as mask:
+        picture, labels, mpp = _seen_small(whole, mask)
+    path = folder / FILES["preview"]
+    write_preview(path, picture, labels, whole.classes, mpp_of_thumbnail=mpp, title=whole.slide.id)
+
+
+def _seen_small(whole: Segmented, mask: MaskFile) -> tuple[Rgb, Labels, float | None]:
+    """Return thumbnail, labels, and µm per pixel of the thumbnail."""
     try:
         picture, downsample = thumbnail(whole.slide)
     except SlideError:
@@ -210,8 +230,7 @@ def _write_preview(whole: Segmented, mask: MaskFile, path: Path) -> None:
         height, width = Box(0, 0, *whole.slide.size).shape_at(downsample)
         picture = np.full((height, width, 3), 255, np.uint8)
     mpp = whole.slide.mpp and whole.slide.mpp * downsample
-    labels = mask.level(max(picture.shape))
-    write_preview(path, picture, labels, whole.classes, mpp_of_thumbnail=mpp, title=whole.slide.id)
+    return picture, mask.level(max(picture.shape)), mpp
 
 
 def _facts(whole: Segmented, source: str) -> dict[str, Any]:
