@@ -22,29 +22,29 @@ Plane = NDArray[np.float32]
 Box = tuple[int, int, int, int]
 """Left, top, right, bottom."""
 SIGNS = ("change", "likeness", "border")
-WEIGHTS = (7.4, -1.6, 7.0)
-BIAS = -6.4
-"""Of the logistic regression; its own bias of -6.9 made higher by a half: three more of 1,563 finds
-are cut in two, and three more of 55 that are several are cut."""
+WEIGHTS = (8.3, -1.5, 7.0)
+BIAS = -5.8
+"""Of the logistic regression, which gives 8.3, -1.3, 6.5 and -6.8; a higher bias leaves fewer of
+the slides in composed photos merged, and no more split."""
 _PLACES = (1 / 4, 1 / 3, 1 / 2, 2 / 3, 3 / 4)
 _PLACE_SHARE = 0.015
 """How near to such a place, as a share of the side."""
-_AT_PLACE, _ELSEWHERE = 1.5, -1.0
-"""Added to the logit at places where panels of one size meet, and at others: as if seven of ten
-seams lay there, in a sixth of the columns. Not fitted: all of the composed panels are of one size.
+_AT_PLACE, _ELSEWHERE = 1.1, -0.5
+"""Added to the logit at places where panels of one size meet, and at others: as if half of all
+seams lay there, in a sixth of the columns. Not fitted: composed panels are always of one size.
 """
-_NO_SEAM, _NO_BORDER = -3.5, 0.1
+_NO_SEAM, _NO_BORDER = -3.0, 0.1
 """Logit of the likeliest seam, and probability of a border, below which a find is surely whole.
-Three in four of 1,563 finds in 900 composed photos lie below the former, and one of the 55 that
-are several."""
+Two in three of 1,563 finds in 900 composed photos are, and two of the 55 that are several."""
 _LONGEST_PX = 256
 """Longer side of the straightened picture in which seams are looked for."""
 _SLANT_PX = 2
 """A seam's ends may lie so far apart across it: outlines are not exact."""
 _NEAR_PX = 2
 _AROUND_PX = 8
-_NOISE = 0.5
-"""Of colours, in units of L*a*b*'s 8 bits."""
+_NOISE = 2.0
+"""Of colours, in units of L*a*b*'s 8 bits: what changes by less, such as an even ground from one
+JPEG block to the next, hardly counts."""
 _ENDS = 0.12
 """Share of a picture's side in which no seam is looked for."""
 _LEAST_PX = 24
