@@ -4,7 +4,7 @@ import errno
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -266,10 +266,14 @@ def test_where_a_share_was_unmounted_nothing_is_written_to_the_disk_beneath(
 def test_a_share_that_cannot_be_listed_at_the_end_is_no_traceback(
     slidemask: Command, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def down(_folder: Path, _pattern: str) -> list[Path]:
-        raise OSError(errno.EHOSTDOWN, os.strerror(errno.EHOSTDOWN))
+    listed = Path.iterdir
 
-    monkeypatch.setattr("slidemask.recipes.results.Path.glob", down)
+    def down(folder: Path) -> Iterator[Path]:
+        if folder.name == "out":
+            raise OSError(errno.EHOSTDOWN, os.strerror(errno.EHOSTDOWN))
+        return listed(folder)
+
+    monkeypatch.setattr(Path, "iterdir", down)
     code, _, err = slidemask("segment", "text.svs", "-m", model, "-o", "out", "--device", "cpu")
     assert code == 2
     assert "text.svs: " in err

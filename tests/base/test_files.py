@@ -292,8 +292,35 @@ def test_what_a_share_removed_under_a_reader_is_not_lost_with_the_new_file(
     for text in ("new", "newer"):
         with pytest.raises(OutputError, match=r"removes the old one .* use last\.new\.ckpt \("):
             write_text(path, text)
+    with pytest.raises(OutputError, match="No space left"):
+        half_written(path)
     assert (tmp_path / "last.new.ckpt").read_text() == "newer"
     assert sorted(found.name for found in tmp_path.iterdir()) == ["last.ckpt", "last.new.ckpt"]
+
+
+def half_written(path: Path) -> None:
+    with written_whole(path) as beside:
+        beside.write_text("hal")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.mark.usefixtures("impatient")
+def test_the_new_file_is_kept_where_the_old_one_vanishes_at_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, replace = tmp_path / "last.ckpt", Path.replace
+    path.write_text("old")
+
+    def refused(old: Path, new: Path) -> Path:
+        if new == path:
+            path.unlink(missing_ok=True)  # its reader has ended
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return replace(old, new)
+
+    monkeypatch.setattr(Path, "replace", refused)
+    with pytest.raises(OutputError, match=r"use last\.new\.ckpt"):
+        write_text(path, "new")
+    assert [found.name for found in tmp_path.iterdir()] == ["last.new.ckpt"]
 
 
 @pytest.mark.parametrize("code", ["ENOENT", "EIO", "ENOTCONN", "EHOSTDOWN"])

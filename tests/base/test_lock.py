@@ -137,11 +137,15 @@ def test_a_lock_of_a_share_that_went_away_is_free(
             raise OSError(code, "gone")
         flock(descriptor, operation)
 
-    monkeypatch.setattr(fcntl, "flock", gone)
-    with locked(tmp_path / "a.lock") as holder:
-        assert holder is None
-    with pytest.raises(KeyError), locked(tmp_path / "b.lock"):
-        raise KeyError
+    with monkeypatch.context() as away:
+        away.setattr(fcntl, "flock", gone)
+        with locked(tmp_path / "a.lock") as holder:
+            assert holder is None
+        with pytest.raises(KeyError), locked(tmp_path / "b.lock"):
+            raise KeyError
+    for name in ("a.lock", "b.lock"):  # the share is back, and nobody holds anything
+        with locked(tmp_path / name) as holder:
+            assert holder is None
 
 
 @pytest.mark.parametrize("code", [errno.EAGAIN, errno.EACCES])

@@ -169,10 +169,37 @@ def test_a_change_counts_by_what_changes_around_it(monkeypatch: pytest.MonkeyPat
         assert seams.signs(find)[0, column] == pytest.approx(upright, abs=1e-4)
 
 
-def test_panels_of_one_size_are_expected() -> None:
-    expected = seams.expected(600)
-    at = {round(600 * share) for share in (1 / 4, 1 / 3, 1 / 2, 2 / 3, 3 / 4)}
+@pytest.mark.parametrize("width", [24, 30, 31, 50, 100, 101, 256, 512])
+def test_panels_of_one_size_are_expected(width: int) -> None:
+    expected = seams.expected(width)  # at the left end of each column
+    np.testing.assert_array_equal(expected[1:], expected[1:][::-1])
     likelier = np.flatnonzero(expected > 0)
-    assert at <= set(likelier.tolist())
-    assert max(min(abs(column - place) for place in at) for column in likelier) <= 9
-    assert set(np.unique(expected)) == {expected[0], expected[300]}
+    off = np.abs(likelier[:, None] - width * np.array([1 / 3, 1 / 2, 2 / 3])).min(axis=1)
+    assert off.max(initial=0) <= 0.015 * width
+    if width % 2 == 0:
+        assert expected[width // 2] > expected[1]
+    assert len(np.unique(expected)) <= 2
+
+
+@pytest.mark.parametrize("upright", [True, False])
+@pytest.mark.parametrize(("at", "long"), [(60, 240), (180, 240), (60, 480), (120, 240)])
+def test_a_label_of_a_glass_slide_stays_where_it_is(at: int, long: int, upright: bool) -> None:
+    sizes = (40, 40, 40 + at, 120), (40 + at, 40, 40 + long, 120)
+    canvas = (160, 560)
+    photo = np.full((*canvas, 3), 235.0)
+    rng = np.random.default_rng(3)
+    for x, y, right, bottom in sizes:
+        photo[y:bottom, x:right] = tissue(rng, bottom - y, right - x)
+    region = np.zeros((canvas[0] // 2, canvas[1] // 2), bool)
+    region[20:60, 20 : 20 + long // 2] = True
+    corners = np.array([[40, 40], [40 + long, 40], [40 + long, 120], [40, 120]], np.float64)
+    if not upright:
+        photo, region, corners = photo.swapaxes(0, 1), region.T, corners[[0, 3, 2, 1], ::-1]
+    pixels = np.ascontiguousarray(photo.clip(0, 255).astype(np.uint8))
+    border = np.zeros(region.shape, np.float32)
+    counts = [
+        len(parted(region, border, pixels, corners, band_share=SHARE, glass=glass))
+        for glass in (False, True)
+    ]
+    is_label = long == 240 and at != 120  # 3 times as long as wide, a quarter of it the label
+    assert counts == [2, 1 if is_label else 2]

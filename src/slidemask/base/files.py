@@ -58,7 +58,7 @@ _ADVICE = (
     (
         _GONE,
         "Look whether its folder, disk or network share is still there and has free space, and run "
-        "the same command again: it goes on where it stopped.",
+        "the same command again.",
     ),
 )
 """What to do about an error."""
@@ -86,7 +86,7 @@ def written_whole(path: Path) -> Generator[Path]:
         _rename(beside, path)
         sync_folder(path.parent)
     except OSError as error:
-        raise not_done(f"{path} could not be written{_kept(beside, path)}", error) from error
+        raise not_done(f"{path} could not be written", error) from error
     finally:
         with suppress(OSError):  # where nothing could be written there is nothing to remove
             beside.unlink(missing_ok=True)
@@ -185,28 +185,32 @@ def _rename(beside: Path, path: Path) -> None:
     An answer of a share may be lost and the call sent again: then it says that there is no such
     file, and the name is the new file's already.
     """
-    inode = beside.stat().st_ino
+    inode, stood = beside.stat().st_ino, path.exists()
     try:
         _patiently(lambda: beside.replace(path))
     except FileNotFoundError:
         if not (path.exists() and path.stat().st_ino == inode):
             raise
+    except OSError as error:
+        if stood and (kept := _kept(beside, path)):
+            lost = "and the share removes the old one when nobody reads it any more"
+            raise not_done(f"{path} could not be written, {lost}: use {kept}", error) from error
+        raise
 
 
 def _kept(beside: Path, path: Path) -> str:
-    """Keep the new file where the old one is lost, and say so; else "".
+    """Keep the new file, whole, where the old one is lost; return its name, else "".
 
     Linux' SMB client removes what it may not replace, as the server allows that: what somebody
     reads then has no links any more, and goes with its name when it is closed.
     """
     kept = path.with_name(f"{path.stem}.new{path.suffix}")
-    try:
-        if path.stat().st_nlink:
-            return ""
-        beside.replace(kept)
-    except OSError:
-        return ""
-    return f", and the share removes the old one when nobody reads it any more: use {kept.name}"
+    with suppress(OSError):
+        if not path.exists() or (path.stat().st_nlink == 0 and beside.stat().st_nlink):
+            beside.replace(kept)
+            sync_folder(path.parent)
+            return kept.name
+    return ""
 
 
 def _patiently(step: Callable[[], T]) -> T:
@@ -277,6 +281,8 @@ def output_folder(path: Path) -> Path:
         probe.write_bytes(b"")
         probe.unlink()
     except OSError as error:
+        if error.errno in _GONE:
+            raise not_done(f"Output folder {path} cannot be written to", error) from error
         raise OutputError(
             f"Output folder {path} cannot be written to ({error.strerror or error}). "
             "Choose another with --out, or change its rights."

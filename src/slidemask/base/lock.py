@@ -10,6 +10,7 @@ relies on its lock it looks for one.
 
 import errno
 import json
+import logging
 import os
 import socket
 from collections.abc import Generator
@@ -22,6 +23,7 @@ from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 from slidemask.base.errors import OutputError
 from slidemask.base.files import not_done, output_folder
 
+log = logging.getLogger(__name__)
 _NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
 
 
@@ -58,7 +60,7 @@ def locked(path: Path) -> Generator[str | None]:
     ...         print(first, "/", second)
     None / process ... on ... since ...
     """
-    lock = _taken(_in_its_folder(path))
+    lock = _taken(in_its_folder(path))
     if lock is None:
         yield _holder(path)
         return
@@ -68,8 +70,7 @@ def locked(path: Path) -> Generator[str | None]:
     finally:
         with suppress(OSError):
             path.with_suffix(".json").unlink()
-        with suppress(OSError):  # a share that went away has freed it already
-            lock.release()
+        _released(lock)
 
 
 def seems_locked(path: Path) -> bool:
@@ -77,7 +78,26 @@ def seems_locked(path: Path) -> bool:
     return path.with_suffix(".json").exists()
 
 
-def _in_its_folder(path: Path) -> Path:
+def _released(lock: BaseFileLock) -> None:
+    """Give a lock back; where a share that went away does not take it, closing its file does."""
+    descriptor: object = getattr(getattr(lock, "_context", None), "lock_file_fd", None)
+    try:
+        lock.release()
+    except OSError as error:
+        log.debug("a lock could not be given back: %s", error)
+        if isinstance(descriptor, int):
+            with suppress(OSError):
+                os.close(descriptor)
+
+
+def in_its_folder(path: Path) -> Path:
+    """Return the path of a lock whose folder is there.
+
+    Raises
+    ------
+    OutputError
+        If it is not.
+    """
     try:
         path.parent.stat()
     except OSError as error:

@@ -115,8 +115,8 @@ class BandStore:
         if zlib.crc32(data) != entry.crc:
             raise OutputError(
                 f"{self._bands} is not as it was written: another machine is at this slide, on a "
-                "share that passes no locks on, or the disk is faulty. Run the same command again, "
-                "on one machine."
+                "share that passes no locks on, or the disk is faulty. Once no other is at it, run "
+                "the same command again on one machine."
             )
         return data
 

@@ -144,10 +144,10 @@ def clean(
 ) -> LabelBands:
     """Fill small holes, smooth, shrink, drop small parts, without ever holding the whole map.
 
-    Memory grows with the number of components (and for shrinking with their outlines), not with
-    the area. The bands are made once if there is nothing to do or only edges are smoothed; filling
-    makes them once more, dropping again, and shrinking again; however they are cut, the result is
-    the same. Steps run beside each other, a thread each, one band ahead.
+    Memory grows with the number of components (and with the outlines of those that are dropped or
+    shrunk), not with the area. The bands are made once if there is nothing to do or only edges are
+    smoothed; filling makes them once more, dropping again, and shrinking again; however they are
+    cut, the result is the same. Steps run beside each other, a thread each, one band ahead.
 
     Parameters
     ----------

@@ -2,7 +2,7 @@
 
 Every slab's components get provisional numbers; contacts across seams say which are one. When all
 slabs have passed, the numbers are joined and the figures of each component added up. What may turn
-out to be small is remembered as runs of pixels: a later pass draws those and labels nothing.
+out to be small is remembered as runs of pixels, which a later pass draws without labelling again.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -23,22 +23,27 @@ def present(labels: Labels) -> list[int]:
     return [value for value in np.flatnonzero(np.bincount(labels.ravel())).tolist() if value]
 
 
+_HELD_RUNS = 1 << 20
+"""So many runs may be remembered before those of components that have grown are forgotten."""
+
+
 class Runs(NamedTuple):
     """Runs of pixels along the rows of a flattened slab or band, and one number for each."""
 
-    starts: NDArray[np.int32]
+    starts: NDArray[np.intp]
+    """Counted from the slab's first pixel as long as the slab is at hand, then from the band's."""
     lengths: NDArray[np.int32]
     numbers: NDArray[np.int32]
+    """Of components; in `Spots` the values (uint8) that are to be painted."""
 
     def where(self, chosen: Mask) -> "Runs":
         """Return the chosen runs."""
         return Runs._make(field[chosen] for field in self)
 
-    def places(self) -> NDArray[np.int32]:
+    def places(self) -> NDArray[np.intp]:
         """Return the pixels of all runs."""
-        before = np.cumsum(self.lengths, dtype=np.int32) - self.lengths
-        count = int(self.lengths.sum())
-        return np.repeat(self.starts - before, self.lengths) + np.arange(count, dtype=np.int32)
+        before = np.cumsum(self.lengths) - self.lengths
+        return np.repeat(self.starts - before, self.lengths) + np.arange(self.lengths.sum())
 
 
 Spots: TypeAlias = Mapping[int, Sequence[Runs]]
@@ -49,7 +54,7 @@ def repainted(bands: Iterable[tuple[int, Labels]], spots: Spots) -> Iterator[tup
     """Yield the bands in which the spots were found, painted over."""
     above: Labels | None = None
     for top, band in bands:
-        if top in spots:
+        if len(band) and top in spots:
             thin = squeezed(band, above)
             values = band.copy() if thin.values is band else thin.values
             for runs in spots[top]:
@@ -108,6 +113,7 @@ class Ledger:
         self._areas: list[NDArray[np.int64]] = []
         self._pairs: list[Ids] = []
         self._small: list[tuple[int, Runs]] = []
+        self._held, self._may_hold = 0, _HELD_RUNS
 
     def enter(self, slab: Slab) -> Runs:
         """Take the next rows; remember areas, and where components are that may be small.
@@ -121,18 +127,32 @@ class Ledger:
         """
         self._lay(slab.edges)
         self.before, self.count = self.count, self.count + slab.found
-        small = Runs(*np.zeros((3, 0), np.int32))
+        small = Runs(np.zeros(0, np.intp), *np.zeros((2, 0), np.int32))
         if slab.found:
             areas, runs = _measured(slab)
             self._areas.append(areas)
             self._pairs.append(contacts(self._last, self.numbers(slab.ids[0]), self.connectivity))
             small = runs.where((areas < self._below_px)[runs.numbers - 1])
         if small.starts.size:
-            offset = np.int32(slab.row * slab.mask.shape[1])
+            starts = small.starts + slab.row * slab.mask.shape[1]
             numbers = small.numbers + np.int32(self.before)
-            self._small.append((slab.top, Runs(small.starts + offset, small.lengths, numbers)))
+            self._small.append((slab.top, Runs(starts, small.lengths, numbers)))
+            self._held += starts.size
+        if self._held > self._may_hold:
+            self._forget_grown()
         self._last = self.numbers(slab.ids[-1])
         return small
+
+    def _forget_grown(self) -> None:
+        """Forget where components are that are known to be too large to be asked for.
+
+        Slabs of a wide mask have few rows: nearly every component begins as a small one there.
+        """
+        may_be_small = self.areas() < self._below_px
+        left = [(top, runs.where(may_be_small[runs.numbers])) for top, runs in self._small]
+        self._small = [(top, runs) for top, runs in left if runs.starts.size]
+        self._held = sum(runs.starts.size for _, runs in self._small)
+        self._may_hold = max(_HELD_RUNS, 2 * self._held)
 
     def numbers(self, ids: Ids) -> Ids:
         """Return provisional numbers of what was entered last, from those in its slab."""
@@ -196,7 +216,7 @@ def _measured(slab: Slab) -> tuple[NDArray[np.int64], Runs]:
     inside = numbers > 0
     numbers = numbers[inside]
     areas = np.bincount(numbers, weights=pixels[inside], minlength=slab.found + 1)
-    runs = Runs(starts[inside].astype(np.int32), lengths[inside].astype(np.int32), numbers)
+    runs = Runs(starts[inside], lengths[inside].astype(np.int32), numbers)
     return areas[1:].astype(np.int64), runs
 
 
@@ -208,7 +228,7 @@ class Replay:
         self._count = 0
 
     def ids(self, band: Mask) -> Ids:
-        """Return the numbers that `Ledger.enter` gave to this band."""
+        """Return the numbers that `numbered` and `Ledger.enter` gave to this band."""
         ids, found = label(band, self._connectivity)
         ids[band] += self._count
         self._count += found

@@ -44,6 +44,19 @@ def glass_joined(outlines: list[Outline]) -> list[Outline]:
     return left + joined
 
 
+def is_label(share: float, long: float) -> bool:
+    """Whether a part may be a glass slide's label.
+
+    Parameters
+    ----------
+    share : float
+        Of the length that the part takes, at one end.
+    long : float
+        Length over width of the whole.
+    """
+    return _LONG[0] < long < _LONG[1] and _LABEL[0] < share < _LABEL[1]
+
+
 def _glass_slide(label: Outline, tissue: Outline) -> Outline | None:
     """Return the slide that a label and what lies beside it make; None where they make none."""
     if "quadrilateral" not in (label.kind, tissue.kind) or "box" in (label.kind, tissue.kind):
@@ -54,13 +67,11 @@ def _glass_slide(label: Outline, tissue: Outline) -> Outline | None:
     corners = np.array([*ends, *outer])
     width = (_length(ends) + _length(outer)) / 2
     length = (_length(corners[1:3]) + _length(corners[[3, 0]])) / 2
-    if not (_LONG[0] < length / max(width, 1e-9) < _LONG[1]):
-        return None
     gaps = np.hypot(*(seam - seam_of_label).T)
     if gaps.max() > _APART * length + _FLUSH * width or gaps.min() > _APART * length:
         return None
     share = np.mean(np.hypot(*(outer - seam_of_label).T)) / length
-    if not (_LABEL[0] < share < _LABEL[1]):
+    if not is_label(float(share), length / max(width, 1e-9)):
         return None
     together = shapely.union_all([label.polygon, tissue.polygon])
     polygon = shapely.intersection(shapely.convex_hull(together), shapely.Polygon(corners))

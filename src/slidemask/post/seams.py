@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slidemask.base.types import Mask, Rgb
+from slidemask.post.glass import is_label
 from slidemask.post.halves import Halves
 
 Points = NDArray[np.float64]
@@ -26,12 +27,12 @@ WEIGHTS = (8.3, -1.5, 7.0)
 BIAS = -5.8
 """Of the logistic regression, which gives 8.3, -1.3, 6.5 and -6.8; a higher bias leaves fewer of
 the slides in composed photos merged, and no more split."""
-_PLACES = (1 / 4, 1 / 3, 1 / 2, 2 / 3, 3 / 4)
+_PLACES = (1 / 3, 1 / 2, 2 / 3)
 _PLACE_SHARE = 0.015
 """How near to such a place, as a share of the side."""
 _AT_PLACE, _ELSEWHERE = 1.1, -0.5
-"""Added to the logit at places where panels of one size meet, and at others: as if half of all
-seams lay there, in a sixth of the columns. Not fitted: composed panels are always of one size.
+"""Added to the logit at places where panels of one size meet, and at others: as if two of five
+seams lay there, in an eighth of the columns. Not fitted: composed panels are always of one size.
 """
 _NO_SEAM, _NO_BORDER = -3.0, 0.1
 """Logit of the likeliest seam, and probability of a border, below which a find is surely whole.
@@ -96,7 +97,13 @@ class Straightened:
 
 
 def parted(
-    region: Mask, border: Plane, photo: Rgb | Halves, corners: Points, *, band_share: float
+    region: Mask,
+    border: Plane,
+    photo: Rgb | Halves,
+    corners: Points,
+    *,
+    band_share: float,
+    glass: bool = False,
 ) -> list[Part]:
     """Cut a region along the seams between the slides in it.
 
@@ -111,6 +118,8 @@ def parted(
         The region's outline, in the photo's pixels, clockwise from the top left.
     band_share : float
         Width of the class "border", as a share of the photo's longer side.
+    glass : bool
+        Leave a glass slide's label where it is.
 
     Returns
     -------
@@ -121,7 +130,7 @@ def parted(
     scale = np.array(photo.size) / region.shape[::-1]
     find = straightened(photo, border, corners, band_share=band_share)
     height, width = find.border.shape
-    parts = _parts(find, (0, 0, width, height))
+    parts = _parts(find, (0, 0, width, height), glass=glass)
     if len(parts) == 1:
         return [Part(region, parts[0][1])]
     rows, columns = np.nonzero(region)
@@ -189,7 +198,7 @@ def score(told: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def expected(width: int) -> NDArray[np.float64]:
     """Return what is added to the logit at each column for where it lies."""
-    shares = (np.arange(width) + 0.5) / width
+    shares = np.arange(width) / width
     near = np.abs(shares[:, None] - _PLACES).min(axis=1) < _PLACE_SHARE
     return np.where(near, _AT_PLACE, _ELSEWHERE)
 
@@ -201,26 +210,28 @@ def sought(find: Straightened) -> slice:
     return slice(round(ends), max(round(ends), round(width - ends)))
 
 
-def _parts(find: Straightened, at: Box) -> list[tuple[Box, bool]]:
+def _parts(find: Straightened, at: Box, *, glass: bool) -> list[tuple[Box, bool]]:
     """Cut along the best seam, and each part again; return also what is surely whole."""
     left, top, right, bottom = at
     upright, across = _best(find), _best(find.turned)
     if (likeliest := max(upright[0], across[0])) <= 0:
         return [(at, -np.inf < likeliest < _NO_SEAM and _is_plain(find))]
-    if upright[0] >= across[0]:
-        cut = upright[1]
-        first, second = find.columns(0, cut), find.columns(cut, right - left)
-        return [
-            *_parts(first, (left, top, left + cut, bottom)),
-            *_parts(second, (left + cut, top, right, bottom)),
-        ]
-    cut = across[1]
-    turned = find.turned
-    first, second = turned.columns(0, cut).turned, turned.columns(cut, bottom - top).turned
-    return [
-        *_parts(first, (left, top, right, top + cut)),
-        *_parts(second, (left, top + cut, right, bottom)),
-    ]
+    is_upright = upright[0] >= across[0]
+    cut, lying = (upright[1], find) if is_upright else (across[1], find.turned)
+    width, length = lying.border.shape
+    halves = lying.columns(0, cut), lying.columns(cut, length)
+    if is_upright:
+        boxes = (left, top, left + cut, bottom), (left + cut, top, right, bottom)
+    else:
+        halves = halves[0].turned, halves[1].turned
+        boxes = (left, top, right, top + cut), (left, top + cut, right, bottom)
+    first, second = (
+        _parts(half, box, glass=glass) for half, box in zip(halves, boxes, strict=True)
+    )
+    rest = first if 2 * cut > length else second
+    if glass and len(rest) == 1 and is_label(min(cut, length - cut) / length, length / width):
+        return [(at, False)]  # the label itself may hold lines of writing, and so seams
+    return [*first, *second]
 
 
 def _is_plain(find: Straightened) -> bool:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slidemask.base.files import output_folder
-from slidemask.base.lock import locked
+from slidemask.base.lock import in_its_folder, locked
 from slidemask.infer.cascade import narrow
 from slidemask.infer.job import Job
 from slidemask.infer.predict import part_lock, predict_part
@@ -100,6 +100,7 @@ def _predict_rows(asked: Asked, rows: range) -> bool:
     if not isinstance(ready, Ready):
         return False
     with ready.resources:
+        in_its_folder(asked.lock)  # else a share that went away is made anew on the disk beneath
         work = output_folder(output_folder(asked.folder) / WORK / PARTS)
         name = f"{rows.start}-{rows.stop}"
         if ready.resources.enter_context(locked(part_lock(work / name))) is not None:

@@ -237,7 +237,9 @@ def outlines_from(
         finds = [_outline(parts[0].mask, slide, halves, settings)]
         if settings.seams:
             corners, band = finds[0][0].corners, settings.border_share
-            parts = parted(parts[0].mask, border, halves, corners, band_share=band)
+            parts = parted(
+                parts[0].mask, border, halves, corners, band_share=band, glass=settings.glass
+            )
             if len(parts) > 1:
                 finds = [_outline(part.mask, slide, halves, settings) for part in parts]
         whole |= {find[0] for find, part in zip(finds, parts, strict=True) if part.whole}
