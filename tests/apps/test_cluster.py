@@ -128,6 +128,16 @@ def test_a_part_that_cannot_be_read_leaves_the_fault_to_the_slide_s_own_task(
     assert parts.alone(asked, [range(2)]).state == "done"
 
 
+def test_a_part_is_not_computed_where_the_share_is_away(
+    slides: list[Path], model: Path, tmp_path: Path
+) -> None:
+    asked = asked_for(slides[0], model, tmp_path / "mounted", Options(backend="torch"))
+    asked.lock.parent.rmdir()
+    asked.folder.parent.rmdir()
+    assert not parts.predict_rows(asked, range(2))
+    assert not asked.folder.parent.exists()
+
+
 def asked_for(slide: Path, model: Path, out: Path, options: Options) -> Asked:
     models = (Model.of(Bundle.load(model, "cpu"), ()),)
     folder = output_of(out) / slide.stem
