@@ -181,6 +181,14 @@ def test_panels_of_one_size_are_expected(width: int) -> None:
     assert len(np.unique(expected)) <= 2
 
 
+def test_three_panels_in_a_row_are_no_glass_slide() -> None:
+    boxes = [(40, 80, 120, 160), (120, 80, 200, 160), (200, 80, 280, 160)]
+    photo = drawn(np.random.default_rng(7), boxes)
+    region, corners = whole(40, 80, 280, 160)
+    border = inkling(boxes, 0.7)
+    assert len(parted(region, border, photo, corners, band_share=SHARE, glass=True)) == 3
+
+
 @pytest.mark.parametrize("upright", [True, False])
 @pytest.mark.parametrize(("at", "long"), [(60, 240), (180, 240), (60, 480), (120, 240)])
 def test_a_label_of_a_glass_slide_stays_where_it_is(at: int, long: int, upright: bool) -> None:

@@ -12,9 +12,12 @@ from hypothesis import strategies as st
 from drawnphotos import PHOTO, Knowing, bundle_info, draw_photo, ideal
 from fakes import GLAND
 from slidemask.base.errors import BundleError
+from slidemask.base.types import Mask
 from slidemask.models.bundle import BundleInfo
 from slidemask.post.outlines import Outlines
 from slidemask.post.rectify import rectify
+from slidemask.post.seams import Part
+from slidemask.recipes.photo import find
 from slidemask.recipes.photo.crops import draw_outlines
 from slidemask.recipes.photo.find import (
     Found,
@@ -104,6 +107,21 @@ def test_a_label_and_the_tissue_beside_it_are_one_slide_where_asked_for(
     assert len(found.outlines) == count
     if glass:
         assert iou(found.outlines[0].polygon, upright(100, 250, 680, 450)) > 0.95
+
+
+@pytest.mark.parametrize("glass", [True, False])
+def test_labels_of_glass_slides_are_left_where_that_is_asked_for(
+    glass: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = list[bool]()
+
+    def noting(region: Mask, *_: object, **named: bool) -> list[Part]:
+        asked.append(named["glass"])
+        return [Part(region, whole=True)]
+
+    monkeypatch.setattr(find, "parted", noting)
+    seen_twice([LEFT, RIGHT], seams=True, glass=glass)
+    assert asked == [glass]
 
 
 def test_what_is_surely_one_slide_is_not_searched_again() -> None:
