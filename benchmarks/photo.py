@@ -1,6 +1,6 @@
 """From files to crops: ours against the thesis's own steps, in one run on one machine.
 
-    python benchmarks/photo.py PHOTO… --better RUN_OR_BUNDLE --published RUN_OR_BUNDLE
+    python benchmarks/photo.py PHOTO… [--better RUN_OR_BUNDLE] [--published RUN_OR_BUNDLE]
         [--megapixels 12] [--rounds 3] [--json FILE]
 
 Each side is a process of its own that loads its network once and works through all photos, as the
@@ -10,9 +10,12 @@ latter does to a photo is written here again from its listings: open with Pillow
 map, threshold, `skimage.measure.label` with 8 neighbours, the extremes of each component's
 coordinates, boxes of 2,500 px and more; crop each box from the frame, paste it into a picture of
 the frame's size and save that as PNG. Saving the crop alone is timed beside it: "lean" is the whole
-with that instead. Its network comes from a .pth file with the weights of --published. What is left
-out is in its favour: it loads ImageNet weights first, which it then overwrites, and prints. Where
-boxes lie in the frame is worked out rightly here (the listing divides by 576); that costs the same.
+with that instead. Its network comes from a .pth file with the weights of --published. Without that
+it is untrained, and takes as long; the heat map that follows it is then that of a perfect network:
+the outlines that ours has found, without a speck beside them, so that "boxes" is cheap. What is
+left out is in its favour: it loads ImageNet weights first, which it then overwrites, and prints.
+Where boxes lie in the frame is worked out rightly here (the listing divides by 576); that costs the
+same.
 
 Times are wall-clock; the sides take turns, and the median of the rounds counts. "Import" is what a
 program imports at its head; our "load" holds what is imported only where a model needs it, and
@@ -34,6 +37,7 @@ from typing import Any
 SIDES = ("published", "better")
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 SIDE, PAD, LEAST_PX, THRESHOLD = 640, 30, 2500, 0.5
+HEATS = "heats.npy"
 
 
 def main() -> None:
@@ -49,7 +53,10 @@ def main() -> None:
         save_state(asked.published, weights)
         given = {"published": str(weights), "better": asked.better}
         took = {side: list[dict[str, Any]]() for side in SIDES}
-        _in_process("better", photos[:1], asked.better, Path(folder) / "first")  # converts, once
+        first = Path(folder) / "first"
+        _in_process("better", photos, asked.better, first)  # converts, once
+        if not asked.published:
+            save_heats(first, photos, weights.with_name(HEATS))
         for turn in range(asked.rounds):
             for side in SIDES:
                 out = Path(folder) / f"{side}-{turn}"
@@ -66,6 +73,7 @@ def main() -> None:
 def run_published(photos: Sequence[Path], weights: str, out: Path) -> dict[str, Any]:
     """Do what the thesis's program does; return seconds by stage, over all photos."""
     began = time.perf_counter()
+    import numpy as np
     import torch
     from PIL import Image
     from skimage import measure
@@ -86,12 +94,15 @@ def run_published(photos: Sequence[Path], weights: str, out: Path) -> dict[str, 
     stages: tuple[str, ...] = ("read", "prepare", "network", "boxes", "save", "save lean")
     seconds: dict[str, float] = dict.fromkeys(stages, 0.0)
     clock, count = _Clock(seconds), 0
+    given = Path(weights).with_name(HEATS)
+    heats = np.load(given) if given.exists() else None
     for number, path in enumerate(photos):
         frame = clock.time("read", lambda path=path: _loaded(path))
         tensor = clock.time("prepare", lambda frame=frame: prepare(frame)[None])
         with torch.no_grad():
             logits = clock.time("network", lambda tensor=tensor: network(tensor))
         heat = torch.softmax(logits[0], dim=0)[1].numpy()
+        heat = heat if heats is None else heats[number]
         boxes = clock.time("boxes", lambda heat=heat: published_boxes(heat, measure.label))
         count += len(boxes)
         picture = clock.time("save", lambda frame=frame: Image.new("RGB", frame.size))
@@ -160,12 +171,32 @@ def published_boxes(heat: Any, label: Callable[..., Any]) -> list[tuple[int, int
     return boxes
 
 
-def save_state(model: str, path: Path) -> None:
+def save_heats(results: Path, photos: Sequence[Path], path: Path) -> None:
+    """Write the heat maps (n, 640, 640) of a network that sees what ours has found, and no more."""
+    import cv2
+    import numpy as np
+
+    from slidemask.recipes.photo.crops import read_result
+
+    heats = np.zeros((len(photos), SIDE, SIDE), np.float32)
+    for heat, photo in zip(heats, photos, strict=True):
+        result = read_result(results / photo.stem)
+        size = result["photo"]["width"], result["photo"]["height"]
+        for outline in result["outlines"]:
+            inner = np.asarray(outline["polygon"]) / size * SIDE + PAD
+            cv2.fillPoly(heat, [np.rint(inner * SIDE / (SIDE + 2 * PAD)).astype(np.int32)], 1.0)
+    np.save(path, heats)
+
+
+def save_state(model: str | None, path: Path) -> None:
     """Write the weights of a bundle of photo/published as a .pth file of the thesis's network."""
     import torch
 
     from slidemask.models.bundle import Bundle
 
+    if model is None:
+        torch.save(published_network().state_dict(), path)
+        return
     network = Bundle.load(model, "cpu").segmenter.network
     target = published_network()
     ours, theirs = network.state_dict(), target.state_dict()
@@ -316,16 +347,13 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("photos", nargs="+", type=Path, metavar="PHOTO")
     parser.add_argument("--better", default="photo", help="our model (default: the shipped one)")
-    parser.add_argument("--published", help="a model of the recipe photo/published")
+    parser.add_argument("--published", help="a model of photo/published (default: untrained)")
     parser.add_argument("--megapixels", type=float, default=0.0, help="enlarge photos to this size")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", type=Path)
     for name in ("--side", "--weights", "--out"):  # of the processes that this one starts
         parser.add_argument(name, help=argparse.SUPPRESS)
-    asked = parser.parse_args()
-    if not asked.side and not asked.published:
-        parser.error("--published wants a model of the recipe photo/published")
-    return asked
+    return parser.parse_args()
 
 
 if __name__ == "__main__":
