@@ -20,6 +20,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ def main() -> None:
     """Do one step after another; print a line for each."""
     asked = _arguments()
     there = asked.folder / f"shares-{uuid.uuid4().hex[:8]}"
+    there.mkdir()
     with tempfile.TemporaryDirectory() as folder:
         local, equal = Path(folder), True
         for name, (step, out) in steps(local, there, asked.slide, asked.model).items():
@@ -83,7 +85,8 @@ def kill(out: Path, slide: Path, model: str) -> tuple[list[int], str]:
     process, bands = _started(out, slide, model), 0
     while process.poll() is None and not bands:
         time.sleep(0.02)
-        bands = sum(len(one.read_bytes().splitlines()) for one in out.rglob("journal.jsonl"))
+        with suppress(FileNotFoundError):  # a slide that is done removes its journal
+            bands = sum(len(one.read_bytes().splitlines()) for one in out.rglob("journal.jsonl"))
     process.kill()
     _, exits = process.communicate(), [process.returncode]
     return exits, f"{bands} bands kept"
@@ -115,7 +118,7 @@ def _ended(*processes: subprocess.Popen[str]) -> tuple[list[int], str]:
     heard = [process.communicate() for process in processes]
     exits = [process.returncode for process in processes]
     lines = [
-        told.splitlines()[-1] if failed else out.splitlines()[0]
+        (told.splitlines() or [""])[-1] if failed else (out.splitlines() or [""])[0]
         for (out, told), failed in zip(heard, exits, strict=True)
     ]
     return exits, " | ".join(line.strip() for line in lines)

@@ -41,7 +41,6 @@ from slidemask.recipes.photo.find import (
 Points = NDArray[np.float64]
 _NEAR_PX = 5
 _TURNS = 6
-_NEVER = -5.0
 _RIGHTS = (0.9, 0.95, 0.98, 0.99, 0.995)
 
 
@@ -150,7 +149,7 @@ def likeliest(
     """
     signs, given, is_seam = [], [], []
     for one in found:
-        told, place = np.nan_to_num(one.told, neginf=_NEVER), seams.expected(one.told.shape[1])
+        told, place = one.told, seams.expected(one.told.shape[1])
         logits = weights[:-1] @ told + place
         for columns in (*one.seams, one.others):
             if len(columns):
