@@ -1,12 +1,14 @@
 """Memory that threads freed."""
 
 import platform
+import resource
 import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from slidemask.base.memory import give_back
+from slidemask.base.memory import freed_kept, give_back
 
 MB = 1 << 20
 
@@ -33,9 +35,32 @@ def test_what_a_thread_freed_goes_back_to_the_system() -> None:
     assert held[0][:1] == b"\1"
 
 
+def faults(of: int, megabytes: int = 50) -> int:
+    """Pages that the kernel hands out while large arrays come and go."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(of):
+        np.ones(megabytes * MB, np.uint8)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
+def test_within_freed_memory_is_kept_and_after_it_no_more() -> None:
+    with freed_kept():
+        faults(1)  # the first is handed out in any case
+        within, held = faults(4), resident_mb()
+    assert held - resident_mb() > 40
+    assert faults(4) > 10 * within
+    assert faults(4, megabytes=20) > 10 * faults(4, megabytes=20)  # kept again, as at first
+    at_rest, many = resident_mb(), [np.ones(30 * MB, np.uint8) for _ in range(5)]
+    del many
+    assert resident_mb() < at_rest + 70
+
+
 def test_elsewhere_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
     class NoTrim:
         """A C library without it."""
 
     monkeypatch.setattr("slidemask.base.memory.ctypes.CDLL", lambda _: NoTrim())
     give_back()
+    with freed_kept():
+        pass

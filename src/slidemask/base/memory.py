@@ -1,7 +1,13 @@
-"""Memory that is free again, given back."""
+"""Memory that is free again: given back to the system, or kept."""
 
 import ctypes
-from contextlib import suppress
+from collections.abc import Generator
+from contextlib import contextmanager
+
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4  # of malloc.h
+_KEEP_ALL = {_TRIM_THRESHOLD: -1, _MMAP_MAX: 0}
+_AS_LEARNT = {_TRIM_THRESHOLD: 64 << 20, _MMAP_THRESHOLD: 32 << 20, _MMAP_MAX: 65536}
+"""What glibc arrives at by itself in a program with large arrays; once told, it learns no more."""
 
 
 def give_back() -> None:
@@ -10,5 +16,37 @@ def give_back() -> None:
     It keeps what a thread freed for that thread alone: what reading threads held would stay beside
     what the threads that write need.
     """
-    with suppress(OSError, AttributeError, TypeError):  # another C library, or Windows
-        ctypes.CDLL(None).malloc_trim(0)
+    if library := _library():
+        library.malloc_trim(0)
+
+
+@contextmanager
+def freed_kept() -> Generator[None]:
+    """Within this, have glibc's allocator keep what is freed for the next who asks.
+
+    By default it maps each large array anew and unmaps it after, and the kernel clears every page:
+    where PyTorch computes on the processor, every layer of every batch waits for that. What is
+    kept goes back at the end.
+    """
+    library = _library()
+    if library is None:
+        yield
+        return
+    for option, value in _KEEP_ALL.items():
+        library.mallopt(option, value)
+    try:
+        yield
+    finally:
+        for option, value in _AS_LEARNT.items():
+            library.mallopt(option, value)
+        library.malloc_trim(0)
+
+
+def _library() -> ctypes.CDLL | None:
+    """Return the C library if it is glibc, which alone has both of these."""
+    try:
+        library = ctypes.CDLL(None)
+        _ = library.malloc_trim, library.mallopt
+    except (OSError, AttributeError, TypeError):  # another C library, or Windows
+        return None
+    return library
