@@ -227,8 +227,11 @@ def test_a_command_that_is_stopped_goes_on_to_the_same_bytes(
         assert running.poll() is None, running.communicate()
         assert time.monotonic() - began < 600
         time.sleep(0.05)
-    os.killpg(running.pid, stop)
-    out, err = running.communicate(timeout=600)
+    if stop == signal.SIGINT:
+        os.killpg(running.pid, stop)  # as a terminal does
+    else:
+        running.send_signal(stop)
+    out, err = running.communicate(timeout=120)  # until workers, who have them too, end as well
     if stop == signal.SIGINT:
         assert running.returncode == 130
         assert "stopped; the same command goes on after epoch 1" in out

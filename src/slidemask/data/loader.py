@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from slidemask.base.process import end_with_parent
 from slidemask.base.types import Labels, Views
 from slidemask.data.augment import Augment, change_look_together, draw_motion
 from slidemask.data.motion import Motion
@@ -245,6 +246,7 @@ def _collate(tiles: list[tuple[Views, Labels, str]]) -> Batch:
 
 
 def _start_worker(_worker: int) -> None:
+    end_with_parent()
     cv2.setNumThreads(1)
     # `lay_tiles` opened the same files in the main process and has said what there is to say.
     logging.getLogger("slidemask").setLevel(logging.ERROR)
