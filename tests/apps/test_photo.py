@@ -1,8 +1,10 @@
 """`slidemask photo`: a folder for each picture, failures beside results, nothing lost silently."""
 
 import json
+import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -12,9 +14,14 @@ from PIL import Image
 from drawnphotos import draw_photo
 from journey import save_dark_bundle
 from slidemask.base.classes import ClassInfo, ClassMap
+from slidemask.base.files import write_json
+from slidemask.base.types import Rgb
 from slidemask.io.geojson import read_geojson
+from slidemask.io.photograph import read_photo
 from slidemask.models.bundle import Bundle, save_bundle
 from slidemask.post.outlines import Outlines
+from slidemask.recipes.photo import crops
+from slidemask.recipes.photo.crops import CropOptions, cut_photos
 from slidemask.recipes.recipe import load_recipe
 from slidemask.recipes.segment import use_of
 
@@ -105,6 +112,29 @@ def test_a_photo_that_fails_does_not_stop_the_rest(slidemask: Command, finder: P
     assert "no_such.heic does not exist" in err
     assert "Traceback" not in err
     assert not Path("out/cut").exists()
+
+
+@pytest.mark.usefixtures("here")
+def test_photos_are_in_work_together_and_told_in_order(
+    finder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both, finished = threading.Barrier(2, timeout=60), threading.Event()
+
+    def read(path: Path) -> Rgb:
+        both.wait()
+        if path.name == "straight.png":  # the first given is the last done
+            assert finished.wait(60)
+        return read_photo(path)
+
+    def write(path: Path, value: dict[str, Any]) -> None:
+        write_json(path, value)
+        finished.set()
+
+    monkeypatch.setattr(crops, "read_photo", read)
+    monkeypatch.setattr(crops, "write_json", write)
+    photos = [Path("straight.png"), Path("turned.jpg")]
+    outcomes = cut_photos(photos, Bundle.load(finder, "cpu"), Path("out"), CropOptions())
+    assert [(one.slide, one.state) for one in outcomes] == [(photo, "done") for photo in photos]
 
 
 @pytest.mark.usefixtures("here")

@@ -1,6 +1,7 @@
 """Backends give what PyTorch gives, and are left alone where they do not or cannot."""
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -146,6 +147,32 @@ def test_several_threads_get_their_own_answers(tiles: np.ndarray) -> None:
     for thread in threads:
         thread.join()
     assert not wrong
+
+
+def test_threads_that_want_a_network_at_once_prepare_it_once(
+    tiles: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle, made = bundle_of(ModelSpec(width=3, depth=2)), list[Bundle]()
+    make, late = backends.BACKENDS["openvino"], threading.Event()
+
+    def slowly(bundle: Bundle) -> backends.Backend:
+        made.append(bundle)
+        late.wait(0.3)  # long enough for the other thread to begin, if nothing holds it
+        return make(bundle)
+
+    monkeypatch.setitem(backends.BACKENDS, "openvino", slowly)
+    with ThreadPoolExecutor(3) as pool:
+        asked = ("auto", "openvino", "auto")
+        found = list(
+            pool.map(
+                lambda name: (
+                    with_backend(bundle, name, lambda: tiles, tiles=99, precision="fp32").backend
+                ),
+                asked,
+            )
+        )
+    assert len(made) == 1
+    assert found[0] is found[1] is found[2] is not None
 
 
 def test_a_network_is_converted_once(

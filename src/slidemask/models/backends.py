@@ -49,6 +49,8 @@ LIMITS = {"fp32": 0.002, "bf16": 0.02, "int8": 0.05}
 network's probabilities all lie near one half, where bfloat16 differs most. What 8 bits cost was
 measured in Dice when they were made; here only slides of quite another kind are kept from them
 (tiles of another scanner's glands: 0.007 on average, 0.018 at most)."""
+_judging = threading.Lock()
+"""One thread converts and compares a network; the others that want it wait."""
 _judged: dict[tuple[str, int, str, Precision], tuple[Backend, float]] = {}
 """Backends of this process, by network, tile, kind and numbers, and how far off they were."""
 _unusable: set[tuple[str, str, str]] = set()
@@ -215,12 +217,14 @@ def with_backend(
             f"{why}. Leave --backend out."
         )
     if name == "auto":
-        return _fastest(bundle, probe, precision, few=few)
+        with _judging:
+            return _fastest(bundle, probe, precision, few=few)
     if not is_installed(name):
         raise SettingsError(
             f"--backend {name} needs the package {_PACKAGES[name]}: pip install {_PACKAGES[name]}."
         )
-    backend, off, allowed = _judge(bundle, name, probe, precision)
+    with _judging:
+        backend, off, allowed = _judge(bundle, name, probe, precision)
     if off > allowed:
         log.warning("%s", _told(name, off))
     return replace(bundle, backend=backend)

@@ -2,25 +2,25 @@
 
 import json
 import logging
+import os
 import shutil
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import cv2
 import numpy as np
 import shapely
 
-from slidemask.base.ahead import ahead
 from slidemask.base.classes import ClassInfo, ClassMap, Colour
 from slidemask.base.errors import OutputError, SettingsError, SlidemaskError
 from slidemask.base.files import output_folder, sha256, write_json
 from slidemask.base.record import versions
 from slidemask.base.settings import digest
+from slidemask.base.stages import Stages
 from slidemask.base.types import Rgb
 from slidemask.geometry.annotations import Annotations
 from slidemask.io.geojson import write_geojson
@@ -40,8 +40,8 @@ RESULT = "outlines.json"
 _FOUND: Colour = (0, 158, 115)
 _REFUSED: Colour = (213, 40, 40)
 _OVERLAY_PX = 1280
-T = TypeVar("T")
-U = TypeVar("U")
+_MOST_AT_ONCE = 4
+"""Photos in work at once: one of 100 megapixels takes about half a gigabyte."""
 log = logging.getLogger(__name__)
 
 
@@ -95,7 +95,7 @@ def cut_photos(
 ) -> Iterator[Outcome]:
     """Cut the slides out of photos, in order; one that fails does not stop the rest.
 
-    While the slides of one are written the next is searched, and the one after that is read.
+    Several are in work at once, so that every processor has something to do.
 
     Parameters
     ----------
@@ -123,11 +123,8 @@ def cut_photos(
         _Job(path, folder, bundle, settings, options)
         for path, folder in zip(photos, folders, strict=True)
     ]
-    read = ahead(_attempt(_read, (job, None)) for job in jobs)
-    searched = ahead(_attempt(_search, one) for one in read)
-    for one in searched:
-        _, outcome = _attempt(_write, one)
-        yield outcome
+    with ThreadPoolExecutor(_at_once(), "photo") as pool:
+        yield from pool.map(_cut, jobs)
 
 
 def changed_settings(bundle: Bundle, changes: Sequence[str] = ()) -> Outlines:
@@ -185,78 +182,62 @@ def draw_outlines(photo: Rgb | Halves, found: Found, longest_px: int = _OVERLAY_
 
 
 @dataclass(frozen=True, eq=False)
-class _Photo:
-    """A photo that was read, and in what time."""
-
-    pixels: Rgb
-    halves: Halves
-    seconds: float
-
-
-@dataclass(frozen=True, eq=False)
 class _Searched:
     """A photo and what was found in it."""
 
-    photo: _Photo
+    photo: Rgb
+    halves: Halves
     found: Found
     bundle: Bundle
-    seconds: float
 
 
-def _attempt(
-    stage: "Callable[[_Job, T], U]", given: "tuple[_Job, T | Outcome]"
-) -> "tuple[_Job, U | Outcome]":
-    """Do a photo's next stage; one that has failed, or was done before, passes through."""
-    job, item = given
-    if isinstance(item, Outcome):
-        return job, item
+def _at_once() -> int:
+    """Return how many photos are in work: one waits for the disk while each core has another."""
+    return min(_MOST_AT_ONCE, (os.cpu_count() or 1) + 1)
+
+
+def _cut(job: _Job) -> Outcome:
+    """Find and cut out the slides of one photo; whatever ails it, the others go on."""
     try:
-        return job, stage(job, item)
+        if job.path.is_file() and _is_finished(job):
+            return Outcome(job.path, job.folder, "there")
+        stages = Stages()
+        _write(job, _searched(job, stages), stages)
     except SlidemaskError as error:
-        return job, Outcome(job.path, job.folder, "failed", str(error))
-    except Exception as error:  # whatever ails one photo, the others go on
+        return Outcome(job.path, job.folder, "failed", str(error))
+    except Exception as error:
         log.debug("%s failed", job.path, exc_info=True)
-        return job, Outcome(job.path, job.folder, "failed", f"{type(error).__name__}: {error}")
+        return Outcome(job.path, job.folder, "failed", f"{type(error).__name__}: {error}")
+    return Outcome(job.path, job.folder, "done")
 
 
-def _read(job: _Job, _: None) -> _Photo | Outcome:
-    if job.path.is_file() and _is_finished(job):
-        return Outcome(job.path, job.folder, "there")
-    began = time.perf_counter()
-    pixels = read_photo(job.path)
-    return _Photo(pixels, Halves.of(pixels), time.perf_counter() - began)
+def _searched(job: _Job, stages: Stages) -> _Searched:
+    with stages.stage("read"):
+        photo = read_photo(job.path)
+        halves = Halves.of(photo)
+    bundle = equipped(job.bundle, photo, job.settings, job.options.backend)
+    with stages.stage("find"):
+        found = look(halves, bundle, job.settings)
+    return _Searched(photo, halves, found, bundle)
 
 
-def _search(job: _Job, photo: _Photo) -> _Searched:
-    bundle = equipped(job.bundle, photo.pixels, job.settings, job.options.backend)
-    began = time.perf_counter()
-    found = look(photo.halves, bundle, job.settings)
-    return _Searched(photo, found, bundle, time.perf_counter() - began)
-
-
-def _write(job: _Job, searched: _Searched) -> Outcome:
-    photo, found, bundle = searched.photo.pixels, searched.found, searched.bundle
-    began = time.perf_counter()
+def _write(job: _Job, searched: _Searched, stages: Stages) -> None:
+    photo, found, bundle = searched.photo, searched.found, searched.bundle
     folder = output_folder(job.folder)
     files = {"overlay": "overlay.png", "polygons": "outlines.geojson"}
     names = [f"slide-{number}.png" for number in range(1, len(found.outlines) + 1)]
-    with ThreadPoolExecutor(max(1, bundle.streams)) as pool:
+    with stages.stage("write"), ThreadPoolExecutor(max(1, bundle.streams)) as pool:
         crops = [
             pool.submit(_write_crop, folder / name, photo, outline)
             for outline, name in zip(found.outlines, names, strict=True)
             if job.options.straighten
         ]
-        write_png(folder / files["overlay"], draw_outlines(searched.photo.halves, found))
+        write_png(folder / files["overlay"], draw_outlines(searched.halves, found))
         _write_polygons(folder / files["polygons"], found)
         sizes = [crop.result() for crop in crops]
     slides = [_told(outline, photo) for outline in found.outlines]
     for slide, name, size in zip(slides, names, sizes, strict=False):  # no sizes: none written
         slide |= {"file": name, "size": size}
-    seconds = {
-        "read": searched.photo.seconds,
-        "find": searched.seconds,
-        "write": time.perf_counter() - began,
-    }
     result = {
         "job": job.identity,
         "photo": {
@@ -272,14 +253,13 @@ def _write(job: _Job, searched: _Searched) -> Outcome:
             _told(refusal.outline, photo) | {"reason": refusal.reason} for refusal in found.refused
         ],
         "files": files,
-        "seconds": {name: round(value, 3) for name, value in seconds.items()},
+        "seconds": {name: round(value, 3) for name, value in stages.seconds.items()},
         "device": str(job.bundle.device),
         "backend": bundle.backend.name if bundle.backend else "torch",
         "versions": versions(),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     write_json(folder / RESULT, result)
-    return Outcome(job.path, job.folder, "done")
 
 
 def _is_finished(job: _Job) -> bool:
