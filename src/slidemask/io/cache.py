@@ -57,7 +57,7 @@ class TileCache:
         return tuple(self._arrays)
 
 
-HELD_BYTES = 128 << 20
+HELD_BYTES = 96 << 20
 TILES = TileCache(HELD_BYTES)
 """The process's store."""
 

@@ -57,20 +57,30 @@ def strokes(ink: Ink, min_area_px: float, reach_px: int) -> Mask:
     What scattered pigment or red cells leave after an opening is too small to count. Growth ends
     `reach_px` from the core, for some tissue has nearly the hue of ink.
     """
-    opened = cv2.morphologyEx(ink.sure.view(np.uint8), cv2.MORPH_OPEN, _disc(2))
-    _, found, stats, _ = cv2.connectedComponentsWithStats(opened, connectivity=8)
-    large = np.asarray(stats)[:, cv2.CC_STAT_AREA] >= max(1.0, min_area_px)
-    large[0] = False
-    core = large[np.asarray(found, np.int32)]
+    core = _core(ink.sure, max(1.0, min_area_px))
     if not core.any():
         return core
-    away = cv2.distanceTransform((~core).view(np.uint8), cv2.DIST_L2, 5)
-    grown = core | (ink.maybe & (np.asarray(away) <= reach_px))
+    grown = core | (ink.maybe & (_distance(core) <= reach_px))
     count, found = cv2.connectedComponents(grown.view(np.uint8), connectivity=8)
     parts = np.asarray(found, np.int32)
     reached = np.zeros(count, bool)
     reached[parts[core]] = True
     return reached[parts]
+
+
+def _core(sure: Mask, least_px: float) -> Mask:
+    """Return what an opening leaves of `sure`, parts of at least `least_px` pixels."""
+    opened = cv2.morphologyEx(sure.view(np.uint8), cv2.MORPH_OPEN, _disc(2))
+    _, found, stats, _ = cv2.connectedComponentsWithStats(opened, connectivity=8)
+    large = np.asarray(stats)[:, cv2.CC_STAT_AREA] >= least_px
+    large[0] = False
+    return large[np.asarray(found, np.int32)]
+
+
+def _distance(mask: Mask) -> NDArray[np.float32]:
+    """Return how far each pixel is from `mask`."""
+    away = cv2.distanceTransform((~mask).view(np.uint8), cv2.DIST_L2, 5)
+    return np.asarray(away, np.float32)
 
 
 def _disc(radius: int) -> NDArray[np.uint8]:

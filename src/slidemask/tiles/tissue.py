@@ -227,7 +227,9 @@ def _threshold(score: NDArray[np.uint8], settings: TissueFilter) -> float:
 def _ink(found: tuple[Ink, ...], settings: TissueFilter, um_per_px: float) -> Mask | None:
     """Return all strokes with their blurred edge, or None where there is none."""
     least, reach = settings.min_pen_um2 / um_per_px**2, round(PEN_FADE_UM / um_per_px)
-    ink = np.logical_or.reduce([strokes(one, least, reach) for one in found])
+    ink = strokes(found[0], least, reach)
+    for one in found[1:]:
+        ink |= strokes(one, least, reach)
     return widened(ink, PEN_EDGE_UM / um_per_px) if ink.any() else None
 
 
