@@ -4,7 +4,7 @@
         [--cohort COHORT.csv] [--photos PHOTO …] [--published RUN] [--json FILE]
 
 Each row is measured by the script of that name, whose description says how. Phantoms (synthetic)
-are made once and kept in `--folder`; that of 150,000 px takes an hour on two cores and some GB.
+are made once and kept in `--folder`; that of 150,000 px takes a quarter of an hour and 1.0 GB.
 `--quick` takes small phantoms and few rounds: to see that all runs, not for figures. What lacks an
 input or a package is listed as not measured. Run it on an otherwise idle machine.
 """

@@ -2,9 +2,10 @@
 
     python benchmarks/training.py [--recipe glands] [--steps 8] [--rounds 3] [--json FILE]
 
-Steps as in `train`, on tiles of noise (synthetic): forward, loss, backward, optimiser. Each side,
-memory given back as the C library does by default and memory kept, is a process of its own; they
-take turns. Printed are medians of seconds a step after the first, peak memory, and the ratio.
+Steps as in `train`, on tiles of noise (synthetic): forward, loss, backward, optimiser, in the
+numbers that the recipe takes on this processor. Each side, memory given back as the C library does
+by default and memory kept, is a process of its own; they take turns. Printed are medians of seconds
+a step after the first, peak memory, and the ratio.
 """
 
 import argparse
@@ -21,6 +22,7 @@ import torch
 
 from slidemask.base.memory import freed_kept
 from slidemask.base.record import machine, peak_memory_mb
+from slidemask.models.devices import number_type
 from slidemask.models.losses import loss
 from slidemask.models.segmenter import Segmenter
 from slidemask.recipes.recipe import load_recipe
@@ -57,15 +59,18 @@ def stepped(name: str, steps: int) -> dict[str, float]:
     segmenter.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
     segmenter.train()
     optimiser = torch.optim.AdamW(segmenter.parameters())
+    numbers = number_type(torch.device("cpu"), recipe.schedule.precision)
     shape = (recipe.schedule.batch, tiling.tile_px, tiling.tile_px)
     seconds = list[float]()
     for _ in range(steps + 1):
         tiles = torch.randint(0, 256, (*shape, segmenter.channels), dtype=torch.uint8)
         labels = torch.randint(0, classes + 1, shape, dtype=torch.uint8)
         began = time.perf_counter()
-        logits = segmenter(tiles)
-        truth = segmenter.targets(labels)
-        loss(recipe.loss, logits, segmenter.probabilities(logits), truth).backward()
+        with torch.autocast("cpu", numbers, enabled=numbers != torch.float32):
+            logits = segmenter(tiles)
+            truth = segmenter.targets(labels)
+            value = loss(recipe.loss, logits, segmenter.probabilities(logits), truth)
+        value.backward()
         optimiser.step()
         optimiser.zero_grad()
         seconds.append(time.perf_counter() - began)

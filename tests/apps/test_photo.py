@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,9 @@ from slidemask.io.geojson import read_geojson
 from slidemask.io.photograph import read_photo
 from slidemask.models.bundle import Bundle, save_bundle
 from slidemask.post.outlines import Outlines
-from slidemask.recipes.photo import crops
+from slidemask.recipes.photo import crops, find
 from slidemask.recipes.photo.crops import CropOptions, cut_photos
+from slidemask.recipes.photo.find import Found
 from slidemask.recipes.recipe import load_recipe
 from slidemask.recipes.segment import use_of
 
@@ -135,6 +137,68 @@ def test_photos_are_in_work_together_and_told_in_order(
     photos = [Path("straight.png"), Path("turned.jpg")]
     outcomes = cut_photos(photos, Bundle.load(finder, "cpu"), Path("out"), CropOptions())
     assert [(one.slide, one.state) for one in outcomes] == [(photo, "done") for photo in photos]
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize(("backend", "together"), [("torch", 1), ("openvino", 2)])
+def test_pytorch_searches_one_photo_at_a_time(
+    finder: Path, monkeypatch: pytest.MonkeyPatch, backend: Any, together: int
+) -> None:
+    lock, now, most = threading.Lock(), [0], [0]
+
+    def look(*given: Any) -> Found:
+        with lock:
+            now[0] += 1
+            most[0] = max(most[0], now[0])
+        time.sleep(0.3)
+        found = find.look(*given)
+        with lock:
+            now[0] -= 1
+        return found
+
+    monkeypatch.setattr(crops, "look", look)
+    monkeypatch.setattr(crops, "cores", lambda: 1)
+    photos = [Path("straight.png"), Path("turned.jpg"), Path("empty.png")]
+    bundle = Bundle.load(finder, "cpu")
+    outcomes = cut_photos(photos, bundle, Path("out"), CropOptions(backend=backend))
+    assert [one.state for one in outcomes] == ["done"] * 3
+    assert most[0] == together
+
+
+@pytest.mark.usefixtures("here")
+def test_only_a_few_more_are_begun_than_were_asked_for(
+    finder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = list[Path]()
+
+    def read(path: Path) -> Rgb:
+        begun.append(path)
+        return read_photo(path)
+
+    monkeypatch.setattr(crops, "read_photo", read)
+    monkeypatch.setattr(crops, "cores", lambda: 1)
+    photos = [Path(f"{number}.png") for number in range(9)]
+    for photo in photos:
+        photo.write_bytes(Path("empty.png").read_bytes())
+    outcomes = cut_photos(photos, Bundle.load(finder, "cpu"), Path("out"), CropOptions())
+    assert next(iter(outcomes)).state == "done"
+    outcomes.close()  # type: ignore[attr-defined]  # it is a generator
+    assert 1 <= len(begun) <= 4  # two for each of the two in work
+    assert sorted(path.name for path in Path("out").iterdir()) == [
+        photo.stem for photo in sorted(begun)
+    ]
+
+
+@pytest.mark.usefixtures("here")
+def test_an_old_result_stays_where_the_new_one_fails(slidemask: Command, finder: Path) -> None:
+    line = ("photo", "straight.png", "-m", finder, "-o", "out")
+    assert slidemask(*line)[0] == 0
+    before = Path("out/straight/slide-1.png").read_bytes()
+    Path("straight.png").write_bytes(Path("straight.png").read_bytes()[:5000])
+    code, _, err = slidemask(*line, "--overwrite")
+    assert code == 1
+    assert "damaged" in err
+    assert Path("out/straight/slide-1.png").read_bytes() == before
 
 
 @pytest.mark.usefixtures("here")

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -203,6 +204,19 @@ main()
 """
 
 
+def _stopped(running: subprocess.Popen[str], stop: signal.Signals) -> tuple[str, str]:
+    """Stop a training; return what it printed, once its workers have ended too."""
+    if stop == signal.SIGINT:
+        os.killpg(running.pid, stop)  # as a terminal does
+    else:
+        running.send_signal(stop)
+    try:
+        return running.communicate(timeout=120)  # workers hold the pipes too
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(running.pid, signal.SIGKILL)
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of Unix")
 @pytest.mark.parametrize(
     ("stop", "place"),
@@ -227,11 +241,7 @@ def test_a_command_that_is_stopped_goes_on_to_the_same_bytes(
         assert running.poll() is None, running.communicate()
         assert time.monotonic() - began < 600
         time.sleep(0.05)
-    if stop == signal.SIGINT:
-        os.killpg(running.pid, stop)  # as a terminal does
-    else:
-        running.send_signal(stop)
-    out, err = running.communicate(timeout=120)  # until workers, who have them too, end as well
+    out, err = _stopped(running, stop)
     if stop == signal.SIGINT:
         assert running.returncode == 130
         assert "stopped; the same command goes on after epoch 1" in out

@@ -1,6 +1,7 @@
 """Memory that is free again: given back to the system, or kept."""
 
 import ctypes
+import os
 from collections.abc import Generator
 from contextlib import contextmanager
 
@@ -26,9 +27,10 @@ def freed_kept() -> Generator[None]:
 
     By default it maps each large array anew and unmaps it after, and the kernel clears every page:
     where PyTorch computes on the processor, every layer of every batch waits for that. What is
-    kept goes back at the end.
+    kept goes back at the end. All threads are concerned, and whoever has told the allocator
+    something by the environment has the last word.
     """
-    library = _library()
+    library = None if _is_told() else _library()
     if library is None:
         yield
         return
@@ -40,6 +42,13 @@ def freed_kept() -> Generator[None]:
         for option, value in _AS_LEARNT.items():
             library.mallopt(option, value)
         library.malloc_trim(0)
+
+
+def _is_told() -> bool:
+    """Whether the environment sets what would be set here."""
+    names = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_MMAP_MAX_")
+    tunables = os.environ.get("GLIBC_TUNABLES", "")
+    return "glibc.malloc" in tunables or any(name in os.environ for name in names)
 
 
 def _library() -> ctypes.CDLL | None:

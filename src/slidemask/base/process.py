@@ -1,8 +1,15 @@
-"""Processes that do not outlive the one that started them."""
+"""Processes that do not outlive the one that started them, and the cores they may use."""
 
 import os
 import threading
 from multiprocessing import parent_process
+
+
+def cores() -> int:
+    """Return how many cores this process may use; OMP_NUM_THREADS binds it as it binds PyTorch."""
+    there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    told = os.environ.get("OMP_NUM_THREADS", "")
+    return max(1, min(there or 1, int(told) if told.isdigit() else there or 1))
 
 
 def end_with_parent() -> None:

@@ -58,6 +58,7 @@ class TileCache:
 
 
 HELD_BYTES = 96 << 20
+"""On a slide of 150,000 px a side as good as 128 MB; 64 MB would have a fifth decoded twice."""
 TILES = TileCache(HELD_BYTES)
 """The process's store."""
 

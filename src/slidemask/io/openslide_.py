@@ -8,11 +8,12 @@ from openslide import OpenSlide, OpenSlideCache, OpenSlideError
 from slidemask.base.errors import SlideError
 from slidemask.base.types import Rgb
 from slidemask.geometry.box import Size
+from slidemask.io.cache import HELD_BYTES
 from slidemask.io.mpp import NOTHING, PixelSize, from_power, judged
 from slidemask.io.resample import Window
 from slidemask.io.source import PerThread, flattened
 
-_TILES = OpenSlideCache(128 << 20)
+_TILES = OpenSlideCache(HELD_BYTES)
 """One store for all slides and threads; OpenSlide's own would be 32 MB for each handle."""
 
 

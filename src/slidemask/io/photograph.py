@@ -1,5 +1,6 @@
 """Photos as cameras write them: upright, as red, green and blue, whatever their format."""
 
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +23,8 @@ _JPEG_END = b"\xff\xd9"
 LARGEST_MEGAPIXELS = 170
 """More than the largest camera chips give; such a picture takes half a gigabyte."""
 _BAND_PX = 256
+_opening = threading.Lock()
+"""What is ignored is ignored in all threads, and two that overlap would leave it so."""
 
 
 def read_photo(path: Path) -> Rgb:
@@ -117,12 +120,13 @@ def _copied(image: Image.Image) -> Rgb:
 @contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
     register_heif_opener()
-    with warnings.catch_warnings():
+    with _opening, warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # up to twice its limit
-        with Image.open(path) as image:
-            if image.format not in FORMATS:
-                raise UnidentifiedImageError(f"{image.format} is no photo")
-            yield image
+        image = Image.open(path)
+    with image:
+        if image.format not in FORMATS:
+            raise UnidentifiedImageError(f"{image.format} is no photo")
+        yield image
 
 
 def _bits(image: Image.Image) -> int:

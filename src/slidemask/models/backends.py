@@ -8,7 +8,6 @@ in 8 bits that `slidemask quantise` put into the bundle.
 
 import importlib.util
 import logging
-import os
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -22,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slidemask.base.errors import BundleError, SettingsError, SlidemaskError
+from slidemask.base.process import cores
 from slidemask.base.types import Probs
 from slidemask.models.agreement import keep, known
 from slidemask.models.bundle import Backend, Bundle
@@ -50,7 +50,7 @@ network's probabilities all lie near one half, where bfloat16 differs most. What
 measured in Dice when they were made; here only slides of quite another kind are kept from them
 (tiles of another scanner's glands: 0.007 on average, 0.018 at most)."""
 _judging = threading.Lock()
-"""One thread converts and compares a network; the others that want it wait."""
+"""One thread converts and compares a network; all others that want one wait."""
 _judged: dict[tuple[str, int, str, Precision], tuple[Backend, float]] = {}
 """Backends of this process, by network, tile, kind and numbers, and how far off they were."""
 _unusable: set[tuple[str, str, str]] = set()
@@ -65,7 +65,7 @@ class OpenVino:
 
     def __init__(self, bundle: Bundle) -> None:
         self._compiled, self._multiple = self._compiling(bundle), 1
-        self.streams = _cores()
+        self.streams = cores()
         self._idle: dict[Precision, SimpleQueue[Any]] = {}
         self._lock = threading.Lock()
         self._prepared(_numbers(bundle, "auto"))
@@ -143,7 +143,7 @@ class OnnxRuntime:
         path = converted_to_onnx(bundle)
         told = onnxruntime.SessionOptions()
         told.intra_op_num_threads = told.inter_op_num_threads = 1  # sessions are run side by side
-        self.streams = _cores()
+        self.streams = cores()
         self._session = onnxruntime.InferenceSession(path, told, providers=["CPUExecutionProvider"])
         told_by = self._session.get_modelmeta().custom_metadata_map
         told = multiple_in(told_by)  # a file of an earlier version does not say
@@ -361,10 +361,3 @@ def difference(
 
 def _numbers(bundle: Bundle, precision: Precision) -> Precision:
     return "bf16" if numbers_on(bundle.device, precision) == "bf16" else "fp32"
-
-
-def _cores() -> int:
-    """Return how many cores this process may use; OMP_NUM_THREADS binds it as it binds PyTorch."""
-    there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    told = os.environ.get("OMP_NUM_THREADS", "")
-    return max(1, min(there or 1, int(told) if told.isdigit() else there or 1))

@@ -23,7 +23,7 @@ from typing import Any
 import torch
 
 from slidemask.base.errors import SlidemaskError
-from slidemask.base.process import end_with_parent
+from slidemask.base.process import cores, end_with_parent
 from slidemask.base.progress import Meter, heard_by
 from slidemask.data.case import Case
 from slidemask.models.bundle import Bundle
@@ -99,11 +99,10 @@ def segment_on(
     loaded = [Model.of(Bundle.load(name, "cpu"), options.changes) for name in models]
     common_post([model.use.post for model in loaded])  # what is wrong is told before all starts
     folders = result_folders([case.slide for case in cases], output_of(out))
-    there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     on_cpu = sum(device == "cpu" for device in devices)
     work = _Work(
         tuple(cases), tuple(folders), tuple(models), options,
-        cores=max(1, (there or 1) // on_cpu) if on_cpu else 0,
+        cores=max(1, cores() // on_cpu) if on_cpu else 0,
         level=logging.getLogger().getEffectiveLevel(),
     )  # fmt: skip
     return lambda watch: _Dealer(work, watch).run(devices)

@@ -5,6 +5,7 @@ import json
 import logging
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from itertools import islice
@@ -15,6 +16,7 @@ import torch
 
 from slidemask.base.errors import CohortError, OutputError
 from slidemask.base.files import output_folder, write_json, write_text
+from slidemask.base.memory import freed_kept
 from slidemask.base.record import machine, versions
 from slidemask.base.settings import digest
 from slidemask.data.case import PARTS, Case
@@ -150,7 +152,8 @@ def _train(
         card = write_card(info, recipe, scores)
         save_bundle(run / "bundle", info, segmenter, card=card, scores=scores)
 
-    progress = fit(task, run, device, keep)
+    with freed_kept() if device.type == "cpu" else nullcontext():  # see benchmarks/training.py
+        progress = fit(task, run, device, keep)
     finished = is_finished(progress, recipe.schedule, recipe.selection)
     if task.slides:
         if finished:

@@ -51,6 +51,10 @@ def inks(density: NDArray[np.float32]) -> tuple[Ink, Ink, Ink]:
     )
 
 
+# Of a huge slide each array of `strokes` takes 17 to 67 MB: what is made in a function of its own
+# is gone before the next is made.
+
+
 def strokes(ink: Ink, min_area_px: float, reach_px: int) -> Mask:
     """Grow the sure parts of at least `min_area_px` pixels into what may be the same stroke.
 

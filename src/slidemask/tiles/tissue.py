@@ -228,7 +228,7 @@ def _ink(found: tuple[Ink, ...], settings: TissueFilter, um_per_px: float) -> Ma
     """Return all strokes with their blurred edge, or None where there is none."""
     least, reach = settings.min_pen_um2 / um_per_px**2, round(PEN_FADE_UM / um_per_px)
     ink = strokes(found[0], least, reach)
-    for one in found[1:]:
+    for one in found[1:]:  # one after the other, for they are large
         ink |= strokes(one, least, reach)
     return widened(ink, PEN_EDGE_UM / um_per_px) if ink.any() else None
 

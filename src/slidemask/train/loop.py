@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from slidemask.base.errors import TrainingError
-from slidemask.base.memory import freed_kept
 from slidemask.base.progress import duration, track
 from slidemask.data.loader import TrainingLoader, ValidationLoader
 from slidemask.models.bundle import save_weights
@@ -79,7 +78,6 @@ class Task:
             raise ValueError(f"{self.selection.level} are to decide, but there are only {deciding}")
 
 
-@freed_kept()  # three to four times as fast on a processor
 def fit(
     task: Task, run: Path, device: torch.device, on_best: Callable[[Progress], None]
 ) -> Progress:

@@ -2,10 +2,12 @@
 
 import json
 import logging
-import os
 import shutil
+import threading
+from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +20,7 @@ import shapely
 from slidemask.base.classes import ClassInfo, ClassMap, Colour
 from slidemask.base.errors import OutputError, SettingsError, SlidemaskError
 from slidemask.base.files import output_folder, sha256, write_json
+from slidemask.base.process import cores
 from slidemask.base.record import versions
 from slidemask.base.settings import digest
 from slidemask.base.stages import Stages
@@ -41,7 +44,8 @@ _FOUND: Colour = (0, 158, 115)
 _REFUSED: Colour = (213, 40, 40)
 _OVERLAY_PX = 1280
 _MOST_AT_ONCE = 4
-"""Photos in work at once: one of 100 megapixels takes about half a gigabyte."""
+"""Photos in work at once: one of 100 megapixels takes 0.6 GB."""
+_searching = threading.Lock()
 log = logging.getLogger(__name__)
 
 
@@ -95,7 +99,8 @@ def cut_photos(
 ) -> Iterator[Outcome]:
     """Cut the slides out of photos, in order; one that fails does not stop the rest.
 
-    Several are in work at once, so that every processor has something to do.
+    Several are in work at once, so that every core has something to do; a few more are begun
+    before their turn than were asked for.
 
     Parameters
     ----------
@@ -109,7 +114,7 @@ def cut_photos(
     Yields
     ------
     Outcome
-        As soon as a photo is done; a failure carries its message.
+        In the photos' order; a failure carries its message.
 
     Raises
     ------
@@ -123,8 +128,17 @@ def cut_photos(
         _Job(path, folder, bundle, settings, options)
         for path, folder in zip(photos, folders, strict=True)
     ]
-    with ThreadPoolExecutor(_at_once(), "photo") as pool:
-        yield from pool.map(_cut, jobs)
+    at_once, begun = min(_MOST_AT_ONCE, cores() + 1), deque[Future[Outcome]]()
+    pool = ThreadPoolExecutor(at_once, "photo")
+    try:
+        for job in jobs:
+            begun.append(pool.submit(_cut, job))
+            if len(begun) == 2 * at_once:
+                yield begun.popleft().result()
+        while begun:
+            yield begun.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def changed_settings(bundle: Bundle, changes: Sequence[str] = ()) -> Outlines:
@@ -182,7 +196,7 @@ def draw_outlines(photo: Rgb | Halves, found: Found, longest_px: int = _OVERLAY_
 
 
 @dataclass(frozen=True, eq=False)
-class _Searched:
+class _Finds:
     """A photo and what was found in it."""
 
     photo: Rgb
@@ -191,18 +205,13 @@ class _Searched:
     bundle: Bundle
 
 
-def _at_once() -> int:
-    """Return how many photos are in work: one waits for the disk while each core has another."""
-    return min(_MOST_AT_ONCE, (os.cpu_count() or 1) + 1)
-
-
 def _cut(job: _Job) -> Outcome:
     """Find and cut out the slides of one photo; whatever ails it, the others go on."""
     try:
         if job.path.is_file() and _is_finished(job):
             return Outcome(job.path, job.folder, "there")
         stages = Stages()
-        _write(job, _searched(job, stages), stages)
+        _write(job, _finds(job, stages), stages)
     except SlidemaskError as error:
         return Outcome(job.path, job.folder, "failed", str(error))
     except Exception as error:
@@ -211,18 +220,21 @@ def _cut(job: _Job) -> Outcome:
     return Outcome(job.path, job.folder, "done")
 
 
-def _searched(job: _Job, stages: Stages) -> _Searched:
+def _finds(job: _Job, stages: Stages) -> _Finds:
     with stages.stage("read"):
         photo = read_photo(job.path)
         halves = Halves.of(photo)
     bundle = equipped(job.bundle, photo, job.settings, job.options.backend)
-    with stages.stage("find"):
+    # A backend takes several threads in turn; PyTorch's network is for one, which has all cores.
+    with stages.stage("find"), nullcontext() if bundle.backend else _searching:
         found = look(halves, bundle, job.settings)
-    return _Searched(photo, halves, found, bundle)
+    return _Finds(photo, halves, found, bundle)
 
 
-def _write(job: _Job, searched: _Searched, stages: Stages) -> None:
-    photo, found, bundle = searched.photo, searched.found, searched.bundle
+def _write(job: _Job, finds: _Finds, stages: Stages) -> None:
+    photo, found, bundle = finds.photo, finds.found, finds.bundle
+    if job.options.overwrite and job.folder.exists():
+        shutil.rmtree(job.folder)
     folder = output_folder(job.folder)
     files = {"overlay": "overlay.png", "polygons": "outlines.geojson"}
     names = [f"slide-{number}.png" for number in range(1, len(found.outlines) + 1)]
@@ -232,7 +244,7 @@ def _write(job: _Job, searched: _Searched, stages: Stages) -> None:
             for outline, name in zip(found.outlines, names, strict=True)
             if job.options.straighten
         ]
-        write_png(folder / files["overlay"], draw_outlines(searched.halves, found))
+        write_png(folder / files["overlay"], draw_outlines(finds.halves, found))
         _write_polygons(folder / files["polygons"], found)
         sizes = [crop.result() for crop in crops]
     slides = [_told(outline, photo) for outline in found.outlines]
@@ -263,12 +275,11 @@ def _write(job: _Job, searched: _Searched, stages: Stages) -> None:
 
 
 def _is_finished(job: _Job) -> bool:
-    """Whether this very job is done; clears the way where it may be overwritten."""
+    """Whether this very job is done; what may not be overwritten is refused."""
     _require_ours(job.folder)
     if not (job.folder / RESULT).exists():
         return False
     if job.options.overwrite:
-        shutil.rmtree(job.folder)
         return False
     if read_result(job.folder)["job"] != job.identity:
         raise OutputError(
