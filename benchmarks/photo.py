@@ -10,10 +10,12 @@ latter does to a photo is written here again from its listings: open with Pillow
 map, threshold, `skimage.measure.label` with 8 neighbours, the extremes of each component's
 coordinates, boxes of 2,500 px and more; crop each box from the frame, paste it into a picture of
 the frame's size and save that as PNG. Saving the crop alone is timed beside it: "lean" is the whole
-with that instead. Its network comes from a .pth file with the weights of --published. Without that
-it is untrained, and takes as long; the heat map that follows it is then that of a perfect network:
-the outlines that ours has found, without a speck beside them, so that "boxes" is cheap. What is
-left out is in its favour: it loads ImageNet weights first, which it then overwrites, and prints.
+with that instead. Its network comes from a .pth file with the weights of --published. Where that
+is a model of photo/published on another encoder than ResNet-50, the network is untrained, and takes
+as long; the heat maps that follow it are those of the model. Without --published they are those of
+a perfect network: the outlines that ours has found, without a speck beside them, so that "boxes" is
+cheap. What is left out is in the thesis's favour: it loads ImageNet weights first, which it then
+overwrites, and prints.
 Where boxes lie in the frame is worked out rightly here (the listing divides by 576); that costs the
 same.
 
@@ -50,13 +52,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         photos = enlarged(asked.photos, asked.megapixels, Path(folder))
         weights = Path(folder) / "best.pth"
-        save_state(asked.published, weights)
+        trained = save_state(asked.published, weights)
         given = {"published": str(weights), "better": asked.better}
         took = {side: list[dict[str, Any]]() for side in SIDES}
         first = Path(folder) / "first"
         _in_process("better", photos, asked.better, first)  # converts, once
-        if not asked.published:
-            save_heats(first, photos, weights.with_name(HEATS))
+        if not trained:
+            heats = heats_of(asked.published, photos) if asked.published else perfect(first, photos)
+            save_heats(heats, weights.with_name(HEATS))
         for turn in range(asked.rounds):
             for side in SIDES:
                 out = Path(folder) / f"{side}-{turn}"
@@ -171,42 +174,65 @@ def published_boxes(heat: Any, label: Callable[..., Any]) -> list[tuple[int, int
     return boxes
 
 
-def save_heats(results: Path, photos: Sequence[Path], path: Path) -> None:
-    """Write the heat maps (n, 640, 640) of a network that sees what ours has found, and no more."""
+def perfect(results: Path, photos: Sequence[Path]) -> list[Any]:
+    """Return the heat maps (640, 640) of a network that sees what ours has found, no more."""
     import cv2
     import numpy as np
 
     from slidemask.recipes.photo.crops import read_result
 
-    heats = np.zeros((len(photos), SIDE, SIDE), np.float32)
+    heats = [np.zeros((SIDE, SIDE), np.float32) for _ in photos]
     for heat, photo in zip(heats, photos, strict=True):
         result = read_result(results / photo.stem)
         size = result["photo"]["width"], result["photo"]["height"]
         for outline in result["outlines"]:
             inner = np.asarray(outline["polygon"]) / size * SIDE + PAD
             cv2.fillPoly(heat, [np.rint(inner * SIDE / (SIDE + 2 * PAD)).astype(np.int32)], 1.0)
-    np.save(path, heats)
+    return heats
 
 
-def save_state(model: str | None, path: Path) -> None:
-    """Write the weights of a bundle of photo/published as a .pth file of the thesis's network."""
+def heats_of(model: str, photos: Sequence[Path]) -> list[Any]:
+    """Return the heat maps (640, 640) of a model of photo/published, whatever its encoder."""
+    import cv2
+
+    from slidemask.io.photograph import read_photo
+    from slidemask.models.bundle import Bundle
+    from slidemask.recipes.photo.find import photo_settings, seen_by_network
+
+    bundle = Bundle.load(model, "cpu")
+    settings = photo_settings(bundle)
+    maps = [
+        bundle.predict(seen_by_network(read_photo(photo), settings)[None])[0, 1] for photo in photos
+    ]
+    return [cv2.resize(one, (SIDE, SIDE)) for one in maps]
+
+
+def save_heats(heats: Sequence[Any], path: Path) -> None:
+    """Write heat maps for the thesis's side to read."""
+    import numpy as np
+
+    np.save(path, np.stack(heats))
+
+
+def save_state(model: str | None, path: Path) -> bool:
+    """Write weights as a .pth file of the thesis's network; say whether they are the model's."""
     import torch
 
     from slidemask.models.bundle import Bundle
 
-    if model is None:
-        torch.save(published_network().state_dict(), path)
-        return
-    network = Bundle.load(model, "cpu").segmenter.network
     target = published_network()
-    ours, theirs = network.state_dict(), target.state_dict()
-    values = [value for key, value in ours.items() if value.shape]
-    keys = [key for key, value in theirs.items() if value.shape]
-    shapes = [tuple(theirs[key].shape) for key in keys]
-    if [tuple(value.shape) for value in values] != shapes:
-        raise SystemExit(f"{model} is no FCN on ResNet-50 with one class: give photo/published's.")
-    target.load_state_dict(theirs | dict(zip(keys, values, strict=True)))
+    values, keys = list[Any](), list[str]()
+    if model is not None:
+        ours, theirs = Bundle.load(model, "cpu").segmenter.network.state_dict(), target.state_dict()
+        values = [value for value in ours.values() if value.shape]
+        keys = [key for key, value in theirs.items() if value.shape]
+        shapes = [tuple(theirs[key].shape) for key in keys]
+        if [tuple(value.shape) for value in values] == shapes:
+            target.load_state_dict(theirs | dict(zip(keys, values, strict=True)))
+            torch.save(target.state_dict(), path)
+            return True
     torch.save(target.state_dict(), path)
+    return False
 
 
 def enlarged(photos: Sequence[Path], megapixels: float, folder: Path) -> list[Path]:

@@ -159,10 +159,11 @@ def test_pytorch_searches_one_photo_at_a_time(
     monkeypatch.setattr(crops, "look", look)
     monkeypatch.setattr(crops, "cores", lambda: 1)
     photos = [Path("straight.png"), Path("turned.jpg"), Path("empty.png")]
-    bundle = Bundle.load(finder, "cpu")
+    bundle, threads = Bundle.load(finder, "cpu"), cv2.getNumThreads()
     outcomes = cut_photos(photos, bundle, Path("out"), CropOptions(backend=backend))
     assert [one.state for one in outcomes] == ["done"] * 3
     assert most[0] == together
+    assert cv2.getNumThreads() == threads, "OpenCV's threads are given back"
 
 
 @pytest.mark.usefixtures("here")

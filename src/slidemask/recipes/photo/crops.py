@@ -5,9 +5,9 @@ import logging
 import shutil
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any
 import cv2
 import numpy as np
 import shapely
+from threadpoolctl import threadpool_limits
 
 from slidemask.base.classes import ClassInfo, ClassMap, Colour
 from slidemask.base.errors import OutputError, SettingsError, SlidemaskError
@@ -128,8 +129,26 @@ def cut_photos(
         _Job(path, folder, bundle, settings, options)
         for path, folder in zip(photos, folders, strict=True)
     ]
-    at_once, begun = min(_MOST_AT_ONCE, cores() + 1), deque[Future[Outcome]]()
-    pool = ThreadPoolExecutor(at_once, "photo")
+    at_once = min(_MOST_AT_ONCE, cores() + 1)
+    with _a_core_each() if cores() <= at_once <= len(jobs) else nullcontext():
+        yield from _in_order(jobs, at_once)
+
+
+@contextmanager
+def _a_core_each() -> Generator[None]:
+    """Keep OpenCV and BLAS to one thread, where each core has a photo of its own."""
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        with threadpool_limits(1, "blas"):
+            yield
+    finally:
+        cv2.setNumThreads(before)
+
+
+def _in_order(jobs: Sequence[_Job], at_once: int) -> Iterator[Outcome]:
+    """Cut `at_once` photos at a time; begin twice as many before the first is asked for."""
+    begun, pool = deque[Future[Outcome]](), ThreadPoolExecutor(at_once, "photo")
     try:
         for job in jobs:
             begun.append(pool.submit(_cut, job))
