@@ -184,13 +184,36 @@ def test_only_a_few_more_are_begun_than_were_asked_for(
     for photo in photos:
         photo.write_bytes(Path("empty.png").read_bytes())
     outcomes = cut_photos(photos, Bundle.load(finder, "cpu"), Path("out"), CropOptions())
-    assert next(iter(outcomes)).state == "done"
+    assert next(outcomes).state == "done"
     time.sleep(1)  # time enough for all of them
-    outcomes.close()  # type: ignore[attr-defined]  # it is a generator
+    outcomes.close()
     assert 1 <= len(begun) <= 4  # two for each of the two in work
     assert sorted(path.name for path in Path("out").iterdir()) == [
         photo.stem for photo in sorted(begun)
     ]
+
+
+@pytest.mark.usefixtures("here")
+def test_photos_that_wait_are_not_begun_after_a_stop(
+    finder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, stopped = list[str](), threading.Event()
+
+    def read(path: Path) -> Rgb:
+        begun.append(path.stem)
+        assert path.stem == "0" or stopped.wait(60)
+        return read_photo(path)
+
+    monkeypatch.setattr(crops, "read_photo", read)
+    monkeypatch.setattr(crops, "cores", lambda: 1)
+    photos = [Path(f"{number}.png") for number in range(4)]
+    for photo in photos:
+        photo.write_bytes(Path("empty.png").read_bytes())
+    outcomes = cut_photos(photos, Bundle.load(finder, "cpu"), Path("out"), CropOptions())
+    assert next(outcomes).state == "done"
+    threading.Timer(0.5, stopped.set).start()
+    outcomes.close()
+    assert sorted(begun) == ["0", "1", "2"]  # the two in work are finished
 
 
 @pytest.mark.usefixtures("here")

@@ -97,7 +97,7 @@ class _Job:
 
 def cut_photos(
     photos: Sequence[Path], bundle: Bundle, out: Path, options: CropOptions
-) -> Iterator[Outcome]:
+) -> Generator[Outcome]:
     """Cut the slides out of photos, in order; one that fails does not stop the rest.
 
     Several are in work at once, so that every core has something to do; a few more are begun
