@@ -45,7 +45,7 @@ def in_8_bits(
     os.environ.setdefault("NNCF_CI", "1")  # so that it does not report its use
     with quiet(), tempfile.TemporaryDirectory(prefix="slidemask-") as name:
         openvino = import_openvino()
-        model = openvino.Core().read_model(converted(bundle))
+        model = openvino.Core().read_model(converted(bundle, as_trained=True))
         layers = [(op.get_friendly_name(), op.get_type_name()) for op in model.get_ordered_ops()]
         out = left_out(layers, left)
         if out is None:

@@ -23,16 +23,26 @@ from slidemask.models.unreported import import_openvino
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
 
+_FORM = 2
+"""Raised where networks are written otherwise than before, so that none of those is taken."""
 _NAMED = "slidemask.multiple"
 """Where an ONNX graph says of what a picture's sides must be multiples."""
 log = logging.getLogger(__name__)
 
 
-def converted(bundle: Bundle) -> Path:
+def converted(bundle: Bundle, *, as_trained: bool = False) -> Path:
     """Return the network as OpenVINO's .xml, converted once.
 
     It is for tiles of the bundle's side; of a bundle for photos, for pictures of any size.
+
+    Parameters
+    ----------
+    bundle : Bundle
+    as_trained : bool
+        Layer by layer as it was trained; otherwise `doubled` makes it compute the same sooner.
     """
+    if as_trained:
+        return _kept(bundle, "layers", "model.xml", _write_layers)
     return _kept(bundle, "openvino", "model.xml", _write_openvino)
 
 
@@ -60,18 +70,28 @@ def _kept(bundle: Bundle, kind: str, name: str, write: Callable[[Bundle, Path], 
 
 def cache_of(bundle: Bundle, kind: str) -> Path:
     """Return where a converted network is kept."""
-    packages = {"openvino": "openvino", "onnxruntime": "onnx"}
+    packages = {"openvino": "openvino", "layers": "openvino", "onnxruntime": "onnx"}
     side = "any" if any_size(bundle) else bundle.info.tiling.tile_px
-    stem = f"{bundle.digest}-{side}px-torch{version('torch')}-{kind}{version(packages[kind])}"
+    stem = (
+        f"{bundle.digest}-{side}px-torch{version('torch')}-{kind}{version(packages[kind])}-{_FORM}"
+    )
     return cache_folder() / "networks" / stem
 
 
 def _write_openvino(bundle: Bundle, path: Path) -> None:
+    _write(bundle, path, doubled=True)
+
+
+def _write_layers(bundle: Bundle, path: Path) -> None:
+    _write(bundle, path, doubled=False)
+
+
+def _write(bundle: Bundle, path: Path, *, doubled: bool) -> None:
     openvino = import_openvino()
     from openvino.frontend import FrontEndManager
     from openvino.frontend.pytorch.fx_decoder import TorchFXPythonDecoder
 
-    exported, silenced = _exported(bundle), logging.root.manager.disable
+    exported, silenced = _exported(bundle, doubled=doubled), logging.root.manager.disable
     logging.disable(logging.WARNING)  # of operations that it need not take apart
     try:  # not openvino.convert_model, which reports its use over the network
         decoder = TorchFXPythonDecoder.from_exported_program(exported)
@@ -106,7 +126,9 @@ def _write_onnx(bundle: Bundle, path: Path) -> None:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of other packages
-        program = torch.onnx.export(_exported(bundle), (), dynamo=True, verbose=False)
+        program = torch.onnx.export(
+            _exported(bundle, doubled=False), (), dynamo=True, verbose=False
+        )
     assert program is not None  # noqa: S101 - None is what the older way of exporting gives
     multiple = bundle.segmenter.multiple if any_size(bundle) else 1
     program.model.metadata_props[_NAMED] = str(multiple)
@@ -118,12 +140,14 @@ def any_size(bundle: Bundle) -> bool:
     return "photo" in bundle.info.use
 
 
-def _exported(bundle: Bundle) -> "ExportedProgram":
+def _exported(bundle: Bundle, *, doubled: bool) -> "ExportedProgram":
     """Return the network as a graph of any number of tiles of one size, or of photos of any."""
     import torch
 
+    from slidemask.models.doubled import with_doubling
     from slidemask.models.graph import Graph
 
+    graph = Graph(bundle.segmenter)
     side = bundle.info.tiling.tile_px
     varying: dict[int, Any] = {0: torch.export.Dim("tiles", min=1, max=1024)}
     if any_size(bundle):
@@ -131,6 +155,8 @@ def _exported(bundle: Bundle) -> "ExportedProgram":
         side = 4 * multiple
         varying |= {axis: multiple * torch.export.Dim(f"side{axis}", max=256) for axis in (1, 2)}
     tiles = torch.zeros((2, side, side, bundle.segmenter.channels), dtype=torch.uint8)
+    if doubled:
+        with_doubling(graph.segmenter, tiles)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return torch.export.export(Graph(bundle.segmenter), (tiles,), dynamic_shapes=(varying,))
+        return torch.export.export(graph, (tiles,), dynamic_shapes=(varying,))
