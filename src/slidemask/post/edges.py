@@ -1,5 +1,7 @@
 """Sides moved to the strongest edges nearby, finer than a pixel, at a photo's full resolution."""
 
+from functools import lru_cache
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -76,7 +78,7 @@ def _move(
     offsets = np.arange(-reach, reach + step / 2, step)
     along = np.linspace(_ENDS, 1 - _ENDS, int(np.clip(length / 4, 24, 128)))
     line = _strongest_line(
-        _changes(photo, quadrilateral, number, along, offsets=offsets), along, offsets, scale=scale
+        _changes(photo, quadrilateral, number, along, offsets=offsets), offsets, scale=scale
     )
     if line is None:
         return stay
@@ -139,21 +141,16 @@ def _changes(
 
 
 def _strongest_line(
-    changes: Profiles, along: NDArray[np.float64], offsets: NDArray[np.float64], *, scale: float
+    changes: Profiles, offsets: NDArray[np.float64], *, scale: float
 ) -> tuple[float, float, NDArray[np.float32]] | None:
     """Return the line's offsets at both ends and its direction of colour, if there is an edge."""
     size = np.sqrt((changes**2).sum(axis=2, keepdims=True) + _NOISE**2)
     votes = changes / size  # no station, however strong, has more than one vote
-    count = len(offsets)
-    first, last = np.divmod(np.arange(count * count), count)
     step = offsets[1] - offsets[0]
-    tilted = np.abs(first - last) * step <= 2 * max(scale, 1.0)
-    first, last = first[tilted], last[tilted]
-    index = np.rint(np.outer(first, 1 - along) + np.outer(last, along)).astype(np.intp)
-    total = np.zeros((len(first), 3), np.float32)
-    for channel in range(3):
-        flat = np.ascontiguousarray(votes[..., channel])
-        total[:, channel] = flat[np.arange(len(along))[None, :], index].mean(axis=1)
+    first, last, index = _lines(len(changes), len(offsets), int(2 * max(scale, 1.0) / step + 1e-9))
+    total = np.stack(
+        [votes[..., channel].ravel()[index].mean(axis=1) for channel in range(3)], axis=1
+    )
     strength = np.sqrt((total**2).sum(axis=1))
     a, b = offsets[first], offsets[last]
     spread = max(1.0, _LIKELY * scale)
@@ -162,6 +159,22 @@ def _strongest_line(
     if strength[best] < _AGREEMENT:
         return None
     return float(a[best]), float(b[best]), total[best] / strength[best]
+
+
+@lru_cache(maxsize=16)
+def _lines(
+    stations: int, count: int, most: int
+) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
+    """Return the lines that tilt by `most` offsets or less: ends, and (lines, stations) places.
+
+    Places count row by row in a picture of `count` offsets at each of the stations of `_move`.
+    """
+    first, last = np.divmod(np.arange(count * count), count)
+    tilted = np.abs(first - last) <= most
+    first, last = first[tilted], last[tilted]
+    along = np.linspace(_ENDS, 1 - _ENDS, stations)
+    index = np.rint(np.outer(first, 1 - along) + np.outer(last, along)).astype(np.intp)
+    return first, last, index + count * np.arange(stations)
 
 
 def _peaks(

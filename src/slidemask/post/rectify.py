@@ -25,7 +25,8 @@ _MOST = 4.0
 """Pixels of the straightened slide over those in the photo, at most: nothing is gained by more."""
 _BAND_PX = 256
 """Rows that are straightened at once: maps of a whole slide take many times its memory."""
-
+_BLOCK_PX = 512
+"""Side of what is cut out at once."""
 _STEP_PX = 8
 """Pixels of a bent slide from one place that is worked out to the next."""
 
@@ -63,14 +64,11 @@ def rectify(photo: Rgb, outline: Outline) -> Rgb:
         return _straightened(photo, to_photo, bows, size)
     # Pixel centres are what cv2 counts by.
     centred = _shifted(-0.5) @ to_photo @ _shifted(0.5)
-    pixels = cv2.warpPerspective(
-        photo, centred, size, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-        borderMode=cv2.BORDER_CONSTANT, borderValue=(255, 255, 255),
-    )  # fmt: skip
+    pixels = _warped(photo, centred, size)
     if cut:
         ring = shapely.get_coordinates(outline.polygon.exterior)
         _whiten_outside(pixels, _mapped(np.asarray(np.linalg.inv(to_photo), np.float64), ring))
-    return np.asarray(pixels, np.uint8)
+    return pixels
 
 
 def output_size(corners: Points, photo_size: tuple[int, int]) -> tuple[int, int]:
@@ -145,6 +143,43 @@ def _focal(n2: Points, n3: Points) -> float:
 
 def _shifted(by: float) -> NDArray[np.float64]:
     return np.array([[1, 0, by], [0, 1, by], [0, 0, 1]])
+
+
+def _warped(photo: Rgb, to_photo: NDArray[np.float64], size: tuple[int, int]) -> Rgb:
+    """Return the picture of a size whose pixel centres lie in the photo where they are mapped to.
+
+    In blocks of four channels, which cv2 samples nearly three times as fast as three.
+    """
+    width, height = size
+    pixels = np.empty((height, width, 3), np.uint8)
+    for top in range(0, height, _BLOCK_PX):
+        for left in range(0, width, _BLOCK_PX):
+            block = pixels[top : top + _BLOCK_PX, left : left + _BLOCK_PX]
+            here = to_photo @ np.array([[1, 0, left], [0, 1, top], [0, 0, 1]])
+            x, y, right, bottom = _around(here, block.shape[1::-1], photo.shape[1::-1])
+            if x >= right or y >= bottom:
+                block[:] = 255
+                continue
+            part = cv2.cvtColor(photo[y:bottom, x:right], cv2.COLOR_RGB2RGBA)
+            from_part = np.array([[1, 0, -x], [0, 1, -y], [0, 0, 1]]) @ here
+            sampled = cv2.warpPerspective(
+                part, from_part, block.shape[1::-1], flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+                borderMode=cv2.BORDER_CONSTANT, borderValue=(255, 255, 255, 255),
+            )  # fmt: skip
+            block[:] = cv2.cvtColor(sampled, cv2.COLOR_RGBA2RGB)
+    return pixels
+
+
+def _around(
+    to_photo: NDArray[np.float64], size: tuple[int, int], photo_size: tuple[int, int]
+) -> tuple[int, int, int, int]:
+    """Return left, top, right, bottom of the photo's pixels that a block is sampled from."""
+    width, height = size
+    ends = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float64)
+    places = _mapped(to_photo, ends)
+    x, y = np.clip(np.floor(places.min(axis=0)) - 1, 0, photo_size).astype(int)
+    right, bottom = np.clip(np.ceil(places.max(axis=0)) + 2, 0, photo_size).astype(int)
+    return int(x), int(y), int(right), int(bottom)
 
 
 def _bows(outline: Outline) -> list[Points] | None:

@@ -30,7 +30,7 @@ _AROUND = 0.12
 """What is seen around a find from near, as a share of its longer side."""
 _NEARLY_ALL = 0.6
 """Share of the photo from which on a find is large enough as it is."""
-_FINER = 2
+_FINER = 1
 """A half of the photo takes its place for the network if it is still so many times finer."""
 _TOO_SMALL_PX = 40
 _SMALLEST_NEAR = 0.03
