@@ -120,11 +120,13 @@ def run_published(photos: Sequence[Path], weights: str, out: Path) -> dict[str, 
 def run_better(photos: Sequence[Path], model: str, out: Path) -> dict[str, Any]:
     """Do what `slidemask photo` does; return seconds by stage, over all photos."""
     began = time.perf_counter()
+    from slidemask.base.memory import share_freed
     from slidemask.io.photograph import read_photo
     from slidemask.models.backends import load
     from slidemask.recipes.photo.crops import CropOptions, cut_photos, read_result
     from slidemask.recipes.photo.find import equipped, photo_settings
 
+    share_freed()
     first = read_photo(photos[0])
     imported = time.perf_counter()
     bundle = load(model, "cpu")

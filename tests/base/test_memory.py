@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from slidemask.base.memory import freed_kept, give_back
+from slidemask.base.memory import freed_kept, give_back, share_freed
 
 MB = 1 << 20
 
@@ -63,13 +63,20 @@ def test_within_freed_memory_is_kept_and_after_it_no_more() -> None:
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
 @pytest.mark.parametrize(
-    "told", ["MALLOC_MMAP_MAX_=0", "GLIBC_TUNABLES=glibc.malloc.mmap_max=0", "OTHER=1"]
+    "told",
+    [
+        "MALLOC_MMAP_MAX_=0",
+        "MALLOC_ARENA_MAX=2",
+        "GLIBC_TUNABLES=glibc.malloc.mmap_max=0",
+        "OTHER=1",
+    ],
 )
-def test_what_the_environment_says_stays(told: str) -> None:
+@pytest.mark.parametrize("call", ["with memory.freed_kept(): pass", "memory.share_freed()"])
+def test_what_the_environment_says_stays(told: str, call: str) -> None:
     script = (
         "from slidemask.base import memory\n"
         "memory._library = lambda: print('told the allocator')\n"
-        "with memory.freed_kept(): pass"
+        f"{call}"
     )
     name, _, value = told.partition("=")
     command = [sys.executable, "-c", script]
@@ -79,11 +86,33 @@ def test_what_the_environment_says_stays(told: str) -> None:
     assert bool(done.stdout) == (name == "OTHER")
 
 
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
+@pytest.mark.parametrize("shared", [False, True])
+def test_threads_take_memory_from_one_place_if_told(shared: bool) -> None:
+    script = (
+        "import ctypes, threading\n"
+        "from slidemask.base.memory import share_freed\n"
+        f"{'share_freed()' if shared else 'pass'}\n"
+        "both = threading.Barrier(2)\n"
+        "def take():\n"
+        "    both.wait(); held = [b'1' * 60_000 for _ in range(100)]; both.wait(); return held\n"
+        "threads = [threading.Thread(target=take) for _ in range(2)]\n"
+        "[one.start() for one in threads]; [one.join() for one in threads]\n"
+        "library = ctypes.CDLL(None)\n"
+        "library.fdopen.restype = ctypes.c_void_p\n"
+        "library.malloc_info(0, ctypes.c_void_p(library.fdopen(1, b'w'))); library.fflush(None)\n"
+    )
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert (done.stdout.count("<heap") == 1) == shared
+
+
 def test_elsewhere_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
     class NoTrim:
         """A C library without it."""
 
     monkeypatch.setattr("slidemask.base.memory.ctypes.CDLL", lambda _: NoTrim())
     give_back()
+    share_freed()
     with freed_kept():
         pass

@@ -1,9 +1,9 @@
 """PNG of photos, quickly: twice as fast as common encoders, and smaller.
 
 What takes an encoder's time is choosing a filter for each row and zlib. Photos hardly profit from
-the former: every row holds its differences from the pixel to the left (filter 1 of the PNG
-specification, third edition, 2025, section 9). ISA-L packs them, in three fifths of the time that
-libdeflate takes at its fastest.
+the former: every row holds its differences from the row above (filter 2 of the PNG specification,
+third edition, 2025, section 9), which of photos packs sooner and smaller than those from the left.
+ISA-L packs them, in three fifths of the time that libdeflate takes at its fastest.
 """
 
 import struct
@@ -18,7 +18,7 @@ from slidemask.base.files import written_whole
 from slidemask.base.types import Rgb
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_RGB, _LEFT = 2, 1
+_RGB, _ABOVE = 2, 2
 
 
 def write_png(path: Path, pixels: Rgb) -> None:
@@ -39,8 +39,8 @@ def write_png(path: Path, pixels: Rgb) -> None:
         raise OutputError(f"{path} could not be made: a picture of {width} x {height} pixels.")
     flat = np.ascontiguousarray(pixels).reshape(height, 3 * width)
     rows = np.empty((height, 1 + 3 * width), np.uint8)
-    rows[:, 0], rows[:, 1:4] = _LEFT, flat[:, :3]
-    np.subtract(flat[:, 3:], flat[:, :-3], out=rows[:, 4:])  # modulo 256, as wanted
+    rows[:, 0], rows[0, 1:] = _ABOVE, flat[0]
+    np.subtract(flat[1:], flat[:-1], out=rows[1:, 1:])  # modulo 256, as wanted
     packed = isal_zlib.compress(rows.data, 1)
     header = struct.pack(">IIBBBBB", width, height, 8, _RGB, 0, 0, 0)
     with written_whole(path) as beside, beside.open("wb") as file:
