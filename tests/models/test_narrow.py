@@ -83,6 +83,29 @@ def test_it_learns_what_the_wide_one_says_and_leaves_the_rest(
     assert own["decoder.blocks.4.conv2.0.weight"].shape == (4, 4, 3, 3)
 
 
+def test_what_is_learnt_is_what_is_wanted_where_pixels_count_differently(
+    narrow: ModuleType,
+) -> None:
+    wanted = torch.tensor([[0.05, 0.475, 0.475], [0.9, 0.1, 0.0]]).T[None, :, :, None]
+    logits = torch.zeros_like(wanted, requires_grad=True)
+    optimiser = torch.optim.Adam([logits], 0.05)
+    for _ in range(600):
+        optimiser.zero_grad()
+        off = narrow.divergence(logits.log_softmax(1), wanted, 2)
+        off.backward()
+        optimiser.step()
+    assert torch.allclose(logits.softmax(1), wanted, atol=0.01)
+    even = torch.full((1, 3, 1, 1), 1 / 3).log()
+    sure, other = torch.eye(3)[2].view(1, 3, 1, 1), torch.eye(3)[1].view(1, 3, 1, 1)
+    border, elsewhere = (narrow.divergence(even, one, 2) for one in (sure, other))
+    assert border == pytest.approx(3 * elsewhere)
+
+
+def test_too_few_photos_are_refused(narrow: ModuleType) -> None:
+    with pytest.raises(SettingsError, match="photos"):
+        next(narrow.batches([], 1, 2, np.random.default_rng(0)))
+
+
 @pytest.mark.parametrize("widths", [WIDTHS, WIDTHS[:4]])
 def test_what_cannot_be_narrowed_is_refused(
     narrow: ModuleType, wide: Path, widths: tuple[int, ...]

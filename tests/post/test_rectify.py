@@ -1,5 +1,6 @@
 """Rectangles seen by cameras of known focal length come back with their ratio and their picture."""
 
+import cv2
 import numpy as np
 import pytest
 import shapely
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 
 from slidemask.post.outlines import Outline
 from slidemask.post.quadrilateral import Quadrilateral
-from slidemask.post.rectify import aspect_ratio, homography, output_size, rectify
+from slidemask.post.rectify import _warped, aspect_ratio, homography, output_size, rectify
 
 SIZE = (1600, 1200)
 
@@ -84,6 +85,25 @@ def test_an_upright_rectangle_is_cut_out_to_the_pixel() -> None:
     corners = np.array([[10, 5], [50, 5], [50, 45], [10, 45.0]])
     for kind in ("quadrilateral", "box"):
         np.testing.assert_array_equal(rectify(photo, outline(corners, kind)), photo[5:45, 10:50])
+
+
+def test_in_blocks_it_is_what_one_warp_of_the_whole_is() -> None:
+    rng = np.random.default_rng(3)
+    noise = rng.integers(0, 256, (900, 1400, 3), np.uint8)
+    photo = np.asarray(cv2.GaussianBlur(noise, (0, 0), 2), np.uint8)
+    corners = np.array([[-900.0, 100], [900, -700], [1300, 700], [-500, 1100]])
+    size = output_size(corners, (1400, 900))
+    assert min(size) > 1024  # three blocks and more, some without a pixel of the photo
+    centre = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1]])
+    centred = np.linalg.inv(centre) @ homography(size, corners) @ centre
+    wanted = cv2.warpPerspective(
+        photo, centred, size, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_CONSTANT, borderValue=(255, 255, 255),
+    )  # fmt: skip
+    found = _warped(photo, centred, size)
+    assert np.abs(found.astype(int) - wanted).max() <= 1
+    assert (wanted[:512, :512] == 255).all()
+    assert 50 < wanted[600:, 600:].mean() < 240
 
 
 def wavy(x: np.ndarray, y: np.ndarray) -> np.ndarray:

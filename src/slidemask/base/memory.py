@@ -6,6 +6,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -3, -4, -8  # of malloc.h
+_KEEPING = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_MMAP_MAX_")
 _KEEP_ALL = {_TRIM_THRESHOLD: -1, _MMAP_MAX: 0}
 _AS_LEARNT = {_TRIM_THRESHOLD: 64 << 20, _MMAP_THRESHOLD: 32 << 20, _MMAP_MAX: 65536}
 """What glibc arrives at by itself in a program with large arrays; once told, it learns no more."""
@@ -25,10 +26,10 @@ def share_freed() -> None:
     """Have glibc's allocator keep what is freed for all threads alike, to the process's end.
 
     By default each thread keeps its own, up to 32 MB at a time: what several threads have read,
-    cut out and packed in turn is then held by each of them. Threads that have begun with memory of
-    their own stay with it.
+    cut out and packed in turn is then held by each of them. It is for a program's beginning:
+    threads that have memory of their own keep it, and after eight such glibc listens no more.
     """
-    library = None if _is_told() else _library()
+    library = None if _is_told("MALLOC_ARENA_MAX") else _library()
     if library is not None:
         library.mallopt(_ARENA_MAX, 1)
 
@@ -42,7 +43,7 @@ def freed_kept() -> Generator[None]:
     kept goes back at the end. All threads are concerned, and whoever has told the allocator
     something by the environment has the last word.
     """
-    library = None if _is_told() else _library()
+    library = None if _is_told(*_KEEPING) else _library()
     if library is None:
         yield
         return
@@ -56,10 +57,8 @@ def freed_kept() -> Generator[None]:
         library.malloc_trim(0)
 
 
-def _is_told() -> bool:
-    """Whether the environment sets what would be set here."""
-    options = ("TRIM_THRESHOLD", "MMAP_THRESHOLD", "MMAP_MAX", "ARENA_MAX")
-    names = [f"MALLOC_{option}{end}" for option in options for end in ("", "_")]
+def _is_told(*names: str) -> bool:
+    """Whether the environment tells the allocator any of this, or anything by its tunables."""
     tunables = os.environ.get("GLIBC_TUNABLES", "")
     return "glibc.malloc" in tunables or any(name in os.environ for name in names)
 

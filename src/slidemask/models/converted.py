@@ -23,8 +23,9 @@ from slidemask.models.unreported import import_openvino
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
 
-_FORM = 2
-"""Raised where networks are written otherwise than before, so that none of those is taken."""
+_PACKAGES = {"openvino": "openvino", "layers": "openvino", "onnxruntime": "onnx"}
+_FORMS = {"openvino": "-2"}
+"""What was once written otherwise is not taken any more."""
 _NAMED = "slidemask.multiple"
 """Where an ONNX graph says of what a picture's sides must be multiples."""
 log = logging.getLogger(__name__)
@@ -70,12 +71,9 @@ def _kept(bundle: Bundle, kind: str, name: str, write: Callable[[Bundle, Path], 
 
 def cache_of(bundle: Bundle, kind: str) -> Path:
     """Return where a converted network is kept."""
-    packages = {"openvino": "openvino", "layers": "openvino", "onnxruntime": "onnx"}
     side = "any" if any_size(bundle) else bundle.info.tiling.tile_px
-    stem = (
-        f"{bundle.digest}-{side}px-torch{version('torch')}-{kind}{version(packages[kind])}-{_FORM}"
-    )
-    return cache_folder() / "networks" / stem
+    stem = f"{bundle.digest}-{side}px-torch{version('torch')}-{kind}{version(_PACKAGES[kind])}"
+    return cache_folder() / "networks" / f"{stem}{_FORMS.get(kind, '')}"
 
 
 def _write_openvino(bundle: Bundle, path: Path) -> None:

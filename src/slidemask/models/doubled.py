@@ -12,6 +12,7 @@ import torch
 from segmentation_models_pytorch.decoders.unet.decoder import UnetDecoderBlock
 from segmentation_models_pytorch.decoders.unetplusplus.decoder import DecoderBlock
 from torch import Tensor, nn
+from torch.nn.utils import skip_init
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 _Block = UnetDecoderBlock | DecoderBlock
@@ -33,13 +34,15 @@ class _Doubling(nn.Module):
         convolution, norm, activation = _parts(block)
         fused = fuse_conv_bn_eval(convolution, norm)
         width, rest = fused.out_channels, fused.in_channels - channels
-        self.from_map = nn.ConvTranspose2d(channels, width, 4, stride=2, padding=1)
+        self.from_map = skip_init(nn.ConvTranspose2d, channels, width, 4, stride=2, padding=1)
         self.from_map.weight = nn.Parameter(transposed(fused.weight[:, :channels]))
-        self.from_map.bias = fused.bias
-        self.beside = nn.Conv2d(rest, width, 3, padding=1, bias=False) if rest else None
-        if self.beside is not None:
+        self.from_map.bias = fused.bias  # type: ignore[assignment]  # where a norm is fused there is one
+        self.beside = None
+        if rest:
+            self.beside = skip_init(nn.Conv2d, rest, width, 3, padding=1, bias=False)
             self.beside.weight = nn.Parameter(fused.weight[:, channels:].contiguous())
         self.after = nn.Sequential(activation, block.conv2, block.attention2)  # type: ignore[arg-type]  # not empty
+        self.eval().requires_grad_(requires_grad=False)
 
     def forward(self, coarse: Tensor, *told: Any, **named: Tensor | None) -> Tensor:  # noqa: ANN401 - sizes, of a U-Net
         """Double and convolve; a U-Net's block is told the size as well, which follows."""
@@ -63,7 +66,7 @@ def with_doubling(network: nn.Module, example: Tensor) -> None:
     ----------
     network : Module
         In evaluation mode. One without such blocks stays as it is.
-    example : (N, C, H, W) float32
+    example : Tensor
         Something that it takes.
     """
     doubled = _doubled(network, example)
@@ -74,14 +77,16 @@ def with_doubling(network: nn.Module, example: Tensor) -> None:
 
 
 def _doubled(network: nn.Module, example: Tensor) -> dict[_Block, int]:
-    """Return the blocks that exactly double their map, and how many channels it has."""
-    found = dict[_Block, int]()
+    """Return the blocks that exactly double their map, whenever called, and its channels."""
+    found, others = dict[_Block, int](), set[_Block]()
 
     def see(block: Any, told: tuple[Any, ...], _: dict[str, Any]) -> None:  # noqa: ANN401 - a block
         coarse, *size = told
         fine = [2 * side for side in coarse.shape[2:]]
         if isinstance(block, DecoderBlock) or size[:2] == fine:
             found[block] = coarse.shape[1]
+        else:
+            others.add(block)
 
     blocks = [one for one in network.modules() if isinstance(one, _Block) and _is_plain(one)]
     hooks = [block.register_forward_pre_hook(see, with_kwargs=True) for block in blocks]
@@ -91,7 +96,7 @@ def _doubled(network: nn.Module, example: Tensor) -> dict[_Block, int]:
     finally:
         for hook in hooks:
             hook.remove()
-    return found
+    return {block: channels for block, channels in found.items() if block not in others}
 
 
 def _is_plain(block: _Block) -> bool:

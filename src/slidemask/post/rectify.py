@@ -148,7 +148,7 @@ def _shifted(by: float) -> NDArray[np.float64]:
 def _warped(photo: Rgb, to_photo: NDArray[np.float64], size: tuple[int, int]) -> Rgb:
     """Return the picture of a size whose pixel centres lie in the photo where they are mapped to.
 
-    In blocks of four channels, which cv2 samples nearly three times as fast as three.
+    In blocks of four channels, which takes cv2 half as long as three.
     """
     width, height = size
     pixels = np.empty((height, width, 3), np.uint8)
@@ -175,7 +175,8 @@ def _around(
 ) -> tuple[int, int, int, int]:
     """Return left, top, right, bottom of the photo's pixels that a block is sampled from."""
     width, height = size
-    ends = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float64)
+    right, bottom = width - 1, height - 1
+    ends = np.array([[0, 0], [right, 0], [right, bottom], [0, bottom]], np.float64)
     places = _mapped(to_photo, ends)
     x, y = np.clip(np.floor(places.min(axis=0)) - 1, 0, photo_size).astype(int)
     right, bottom = np.clip(np.ceil(places.max(axis=0)) + 2, 0, photo_size).astype(int)

@@ -135,7 +135,7 @@ def _first_guesses(points: Points, mask: Mask) -> list[Points]:
 
 
 def _opened(mask: Mask, radius: int) -> Mask:
-    """Open a mask with a disc, by distances: twice as fast as cv2's morphology."""
+    """Open a mask with a disc, by distances: sooner than cv2's morphology where it is large."""
     exact = cv2.DIST_L2, cv2.DIST_MASK_PRECISE
     outside = cv2.distanceTransform(mask.view(np.uint8), *exact) <= radius
     return np.asarray(cv2.distanceTransform(outside.view(np.uint8), *exact) <= radius)

@@ -30,8 +30,6 @@ _AROUND = 0.12
 """What is seen around a find from near, as a share of its longer side."""
 _NEARLY_ALL = 0.6
 """Share of the photo from which on a find is large enough as it is."""
-_FINER = 1
-"""A half of the photo takes its place for the network if it is still so many times finer."""
 _TOO_SMALL_PX = 40
 _SMALLEST_NEAR = 0.03
 """Smallest slide seen from near, as a share of what is seen, at most."""
@@ -204,7 +202,7 @@ def seen_by_network(photo: Rgb | Halves, settings: Outlines) -> Rgb:
     size = (max(1, round(width * ratio)), max(1, round(height * ratio)))
     if settings.squash:
         size = (longest, longest)
-    pixels = _resized(halves.shrunk(_FINER * max(size[0] / width, size[1] / height))[0], size)
+    pixels = _resized(halves.shrunk(max(size[0] / width, size[1] / height))[0], size)
     return _resized(np.pad(pixels, ((pad, pad), (pad, pad), (0, 0))), size) if pad else pixels
 
 
