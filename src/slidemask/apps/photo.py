@@ -48,7 +48,7 @@ def photo(
         tuple(changes or ()), straighten=rectify, overwrite=overwrite,
         backend=backend_named(backend),
     )  # fmt: skip
-    share_freed()  # a fifth less memory, and less time to get it, than if each thread keeps its own
+    share_freed()  # less memory, and less time to get it, than if each thread keeps its own
     bundle = load(model, device, options.backend)
     results, failed = list[dict[str, Any]](), list[tuple[Path, str]]()
     for outcome in cut_photos(photos, bundle, out, options):
