@@ -106,13 +106,13 @@ def agreement(polygon: Polygon, mask: Mask) -> float:
 def _first_guesses(points: Points, mask: Mask) -> list[Points]:
     """Return some quadrilaterals (4, 2) to begin with, of the region without what sticks out."""
     radius = max(1, round(0.06 * float(np.count_nonzero(mask)) ** 0.5))
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
     corner, part = _around(mask)
-    core = _opened(np.pad(part, radius + 1, mode="edge"), radius)[
+    frame = np.pad(part.view(np.uint8), radius + 1, mode="edge")
+    core = cv2.morphologyEx(frame, cv2.MORPH_OPEN, disc)[
         radius + 1 : -radius - 1, radius + 1 : -radius - 1
     ]
-    lines, _ = cv2.findContours(
-        core.view(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE, offset=corner
-    )
+    lines, _ = cv2.findContours(core, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE, offset=corner)
     line = (
         max(lines, key=len).astype(np.float32) + 0.5
         if lines
@@ -132,13 +132,6 @@ def _first_guesses(points: Points, mask: Mask) -> list[Points]:
     with suppress(cv2.error):  # hulls with hardly more than four corners
         guesses.insert(0, cv2.approxPolyN(hull, 4, epsilon_percentage=-1, ensure_convex=True)[0])
     return [from_top_left(np.asarray(guess, np.float64)) for guess in guesses]
-
-
-def _opened(mask: Mask, radius: int) -> Mask:
-    """Open a mask with a disc, by distances: sooner than cv2's morphology where it is large."""
-    exact = cv2.DIST_L2, cv2.DIST_MASK_PRECISE
-    outside = cv2.distanceTransform(mask.view(np.uint8), *exact) <= radius
-    return np.asarray(cv2.distanceTransform(outside.view(np.uint8), *exact) <= radius)
 
 
 def _around(mask: Mask) -> tuple[tuple[int, int], Mask]:
