@@ -63,7 +63,7 @@ def rectify(photo: Rgb, outline: Outline) -> Rgb:
     if bows is not None:
         return _straightened(photo, to_photo, bows, size)
     # Pixel centres are what cv2 counts by.
-    centred = _shifted(-0.5) @ to_photo @ _shifted(0.5)
+    centred = _shifted(-0.5, -0.5) @ to_photo @ _shifted(0.5, 0.5)
     pixels = _warped(photo, centred, size)
     if cut:
         ring = shapely.get_coordinates(outline.polygon.exterior)
@@ -141,8 +141,8 @@ def _focal(n2: Points, n3: Points) -> float:
     return float(square**0.5)
 
 
-def _shifted(by: float) -> NDArray[np.float64]:
-    return np.array([[1, 0, by], [0, 1, by], [0, 0, 1]])
+def _shifted(x: float, y: float) -> NDArray[np.float64]:
+    return np.array([[1, 0, x], [0, 1, y], [0, 0, 1]])
 
 
 def _warped(photo: Rgb, to_photo: NDArray[np.float64], size: tuple[int, int]) -> Rgb:
@@ -155,13 +155,13 @@ def _warped(photo: Rgb, to_photo: NDArray[np.float64], size: tuple[int, int]) ->
     for top in range(0, height, _BLOCK_PX):
         for left in range(0, width, _BLOCK_PX):
             block = pixels[top : top + _BLOCK_PX, left : left + _BLOCK_PX]
-            here = to_photo @ np.array([[1, 0, left], [0, 1, top], [0, 0, 1]])
+            here = to_photo @ _shifted(left, top)
             x, y, right, bottom = _around(here, block.shape[1::-1], photo.shape[1::-1])
             if x >= right or y >= bottom:
                 block[:] = 255
                 continue
             part = cv2.cvtColor(photo[y:bottom, x:right], cv2.COLOR_RGB2RGBA)
-            from_part = np.array([[1, 0, -x], [0, 1, -y], [0, 0, 1]]) @ here
+            from_part = _shifted(-x, -y) @ here
             sampled = cv2.warpPerspective(
                 part, from_part, block.shape[1::-1], flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
                 borderMode=cv2.BORDER_CONSTANT, borderValue=(255, 255, 255, 255),
