@@ -16,6 +16,15 @@ KINDS: dict[str, dict[str, Any]] = {
         ),
         "tile": 48,
     },
+    "half": {
+        "spec": ModelSpec(
+            architecture="Unet",
+            encoder="tu-mobilenetv3_small_050",
+            depth=3,
+            decoder_channels=(8, 4),
+        ),
+        "tile": 48,
+    },
     "votes": {
         "spec": ModelSpec(architecture="tile", filters=(8, 8), activation="softmax"),
         "tile": 32,

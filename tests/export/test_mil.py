@@ -86,6 +86,18 @@ def test_halves_and_means() -> None:
     assert np.array_equal(made, X.repeat(2, axis=2).repeat(3, axis=3))
 
 
+def test_four_channels_become_two_by_two_pixels() -> None:
+    made = result(
+        lambda x: mil.pixel_shuffle(
+            x=mil.concat(values=[x, mil.mul(x=x, y=-2.0)], axis=1), upscale_factor=2
+        )
+    )
+    assert made.shape == (1, 1, 8, 12)
+    first, second = X[0]
+    for row, column, wanted in ((0, 0, first), (0, 1, second), (1, 0, -2 * first)):
+        np.testing.assert_array_equal(made[0, 0, row::2, column::2], wanted)
+
+
 def test_unknown_operations_are_named() -> None:
     built = program(lambda x: mil.erf(x=x))
     assert operations(built) == {"erf": 1}

@@ -266,6 +266,7 @@ _OPERATIONS: dict[str, Callable[[Values], Any]] = {
     "max_pool": _max_pool,
     "avg_pool": _avg_pool,
     "pad": _pad,
+    "pixel_shuffle": lambda v: functional.pixel_shuffle(v["x"], int(v["upscale_factor"])),
     "slice_by_index": _slice,
     "split": _split,
     "upsample_nearest_neighbor": _upsample("nearest"),

@@ -90,11 +90,25 @@ def _with_encoder(spec: ModelSpec, channels: int, weights: str | None) -> nn.Mod
         encoder = smp.encoders.get_encoder(spec.encoder, depth=spec.depth, weights=weights)
         return FCN(encoder, channels)
     options: dict[str, Any] = {"encoder_depth": spec.depth}
-    if spec.decoder_channels:
-        options["decoder_channels"] = spec.decoder_channels
-    return smp.create_model(
+    if widths := spec.decoder_channels:
+        options["decoder_channels"] = (*widths, widths[-1]) if spec.stops_at_half else widths
+    network = smp.create_model(
         spec.architecture, spec.encoder, encoder_weights=weights, classes=channels, **options
     )
+    return _stopped_at_half(network, widths[-1], channels) if spec.stops_at_half else network
+
+
+def _stopped_at_half(network: Any, width: int, channels: int) -> nn.Module:  # noqa: ANN401 - a U-Net of SMP, which has no types
+    """Take the last block off a U-Net; its head says four pixels at once (Shi et al., CVPR 2016).
+
+    That block sees no features of its own, and has the most pixels of all.
+    """
+    network.decoder.blocks = network.decoder.blocks[:-1]
+    head = nn.Conv2d(width, 4 * channels, 3, padding=1)
+    nn.init.xavier_uniform_(head.weight)
+    nn.init.zeros_(head.bias)  # type: ignore[arg-type]  # it has one
+    network.segmentation_head = nn.Sequential(head, nn.PixelShuffle(2))
+    return network
 
 
 def _load_encoder(network: nn.Module, path: Path) -> None:

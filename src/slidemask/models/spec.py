@@ -40,6 +40,8 @@ class ModelSpec(Settings):
         network, but for the number of classes. TOML knows no None: there "" is none.
     decoder_channels : tuple of int
         Widths of the decoder's stages, deepest first; empty: the library's own. "fcn" has none.
+        With one fewer than `depth`, the decoder of "Unet" stops at half the picture's size, and
+        its head gives four values for each class there, those of two by two pixels.
     activation : {"softmax", "sigmoid"}
         Softmax over background and classes, or one independent sigmoid a class.
     mean, std : (red, green, blue)
@@ -87,6 +89,11 @@ class ModelSpec(Settings):
         """Whether it predicts one class for a tile, not one for each pixel."""
         return self.architecture == TILE and self.refine == 0
 
+    @property
+    def stops_at_half(self) -> bool:
+        """Whether its decoder stops at half the picture's size."""
+        return self.architecture == "Unet" and 0 < len(self.decoder_channels) == self.depth - 1
+
     @model_validator(mode="after")
     def _refinable(self) -> "ModelSpec":
         if self.refine and (self.architecture, self.head) != (TILE, "pool"):
@@ -100,10 +107,11 @@ class ModelSpec(Settings):
 
     @model_validator(mode="after")
     def _decoder_fits(self) -> "ModelSpec":
-        if self.decoder_channels and len(self.decoder_channels) != self.depth:
+        widths = len(self.decoder_channels)
+        if widths and widths != self.depth and not self.stops_at_half:
             raise ValueError(
-                f"decoder_channels has {len(self.decoder_channels)} widths, "
-                f"depth is {self.depth}: they must be equal"
+                f"decoder_channels has {widths} widths, depth is {self.depth}: they must be equal, "
+                'or one fewer with architecture = "Unet"'
             )
         if self.decoder_channels and self.architecture.lower() == FCN_NAME:
             raise ValueError(
