@@ -166,7 +166,7 @@ def _warped(photo: Rgb, to_photo: NDArray[np.float64], size: tuple[int, int]) ->
                 part, from_part, block.shape[1::-1], flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
                 borderMode=cv2.BORDER_CONSTANT, borderValue=(255, 255, 255, 255),
             )  # fmt: skip
-            block[:] = cv2.cvtColor(sampled, cv2.COLOR_RGBA2RGB)
+            cv2.cvtColor(sampled, cv2.COLOR_RGBA2RGB, dst=block)
     return pixels
 
 
