@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from torch.export import ExportedProgram
 
 _PACKAGES = {"openvino": "openvino", "layers": "openvino", "onnxruntime": "onnx"}
-_FORMS = {"openvino": "-2"}
+_FORMS = {"openvino": "-3", "layers": "-2", "onnxruntime": "-2"}
 """What was once written otherwise is not taken any more."""
 _NAMED = "slidemask.multiple"
 """Where an ONNX graph says of what a picture's sides must be multiples."""
@@ -153,6 +153,7 @@ def _exported(bundle: Bundle, *, doubled: bool) -> "ExportedProgram":
         side = 4 * multiple
         varying |= {axis: multiple * torch.export.Dim(f"side{axis}", max=256) for axis in (1, 2)}
     tiles = torch.zeros((2, side, side, bundle.segmenter.channels), dtype=torch.uint8)
+    graph.segmenter.pads = bool(side % bundle.segmenter.multiple)
     if doubled:
         with_doubling(graph.segmenter, tiles)
     with warnings.catch_warnings():

@@ -46,7 +46,7 @@ class Segmenter(nn.Module):
         self.channels = 3 if context is None else 6
         self.sigmoid, self.temperature = spec.activation == "sigmoid", spec.temperature
         self.network = build_network(spec, classes, context, tile_px)
-        self.multiple = input_multiple(self.network)
+        self.multiple, self.pads = input_multiple(self.network), True
         self.register_buffer("mean", 255 * torch.tensor(spec.mean))
         self.register_buffer("std", 255 * torch.tensor(spec.std))
 
@@ -62,9 +62,11 @@ class Segmenter(nn.Module):
         height, width = tiles.shape[1:3]
         if self.context is not None:
             tiles = torch.cat([tiles[..., :3], tiles[..., 3:]])
-        images = ((tiles.float() - self.mean) / self.std).permute(0, 3, 1, 2)
-        below, right = -height % self.multiple, -width % self.multiple
-        padded = nn.functional.pad(images, (0, right, 0, below), mode="replicate")
+        mean, std = self.mean[:, None, None], self.std[:, None, None]
+        padded = (tiles.permute(0, 3, 1, 2).float() - mean) / std
+        if self.pads:
+            below, right = -height % self.multiple, -width % self.multiple
+            padded = nn.functional.pad(padded, (0, right, 0, below), mode="replicate")
         if self.context is None:
             return self.network(padded)[:, :, :height, :width]
         covered = (height / padded.shape[2], width / padded.shape[3])
