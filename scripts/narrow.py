@@ -6,8 +6,9 @@ The last blocks of a decoder see the most pixels and take most of the time; with
 than before there is no last one, and the network stops at half the picture's size. Encoder and the
 blocks whose widths stay are taken over as they are; those from the first other width on begin anew
 and learn the probabilities that the wide network gives (Hinton et al., "Distilling the knowledge in
-a neural network", 2015) for random parts of the cohort's photos, turned and mirrored. No annotation
-is looked at. The bundle's settings stay; its scores do not hold for the new one and are left out.
+a neural network", 2015) for random parts of the cohort's photos, on their long side and mirrored at
+random. No annotation is looked at. The bundle's settings stay; its scores do not hold for the new
+one and are left out.
 """
 
 import argparse
@@ -47,8 +48,8 @@ CARD = """# {name}
 
 By scripts/narrow.py from {wide}. **Research use only. Not for diagnosis.**
 
-On {count} photos that it did not learn from, {same:.2%} of the pixels are of the same class as that
-one says; probabilities differ by {off:.4f} on average. Licence: {licence}.
+On parts of {count} photos that it did not learn from, {same:.2%} of the pixels are of the same
+class as that one says; probabilities differ by {off:.4f} on average. Licence: {licence}.
 """
 
 
@@ -98,6 +99,8 @@ def _block(segmenter: Segmenter, number: int, found: Tensor, beside: Sequence[Te
 def narrowed(bundle: Bundle, widths: Sequence[int]) -> tuple[Bundle, Pair]:
     """Return a bundle of other widths, whose last blocks know nothing yet, and the pair.
 
+    The wide one's network is changed: it says the same sooner, and cannot be saved.
+
     Raises
     ------
     SettingsError
@@ -105,8 +108,12 @@ def narrowed(bundle: Bundle, widths: Sequence[int]) -> tuple[Bundle, Pair]:
         picture, or no width is another.
     """
     before = bundle.info.model.decoder_channels
-    fewer = len(before) - len(widths)
-    if bundle.info.model.architecture != "Unet" or not before or fewer not in {0, 1}:
+    depth, fits = bundle.info.model.depth, len(before) >= len(widths)
+    if (
+        bundle.info.model.architecture != "Unet"
+        or not fits
+        or len(widths) not in {depth, depth - 1}
+    ):
         raise SettingsError(f"{bundle.info.name}: its decoder has widths {before}, not {widths}.")
     pairs = itertools.zip_longest(before, widths)
     differ = [number for number, pair in enumerate(pairs) if len({*pair}) > 1]
@@ -158,18 +165,16 @@ def batches(
 
 
 def part_of(photo: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Return a random part of a photo, or all of it, turned and mirrored at random."""
-    if rng.random() < 0.5 or photo.shape[0] > photo.shape[1]:
-        photo = np.rot90(photo)
+    """Return a random part of a photo, or all of it, on its long side and mirrored at random."""
     share = 1.0 if rng.random() < 0.3 else rng.uniform(SMALLEST, 1.0)
     height, width = (max(8, round(share * side)) for side in photo.shape[:2])
     top, left = (
         int(rng.integers(0, full - side + 1))
         for full, side in zip(photo.shape[:2], (height, width), strict=True)
     )
-    part = np.ascontiguousarray(photo[top : top + height, left : left + width])
+    part = photo[top : top + height, left : left + width]
     if part.shape[0] > part.shape[1]:
-        part = np.ascontiguousarray(np.rot90(part))
+        part = np.rot90(part)
     way = cv2.INTER_AREA if part.shape[1] > SIDES[1] else cv2.INTER_LINEAR
     part = cv2.resize(part, SIDES[::-1], interpolation=way)
     for axis in (0, 1):

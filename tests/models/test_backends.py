@@ -20,6 +20,9 @@ from slidemask.models.segmenter import Segmenter
 from slidemask.tiles.grid import Tiling
 
 SIDE = 50  # no multiple of what the network needs: padding is part of the graph
+HALF = ModelSpec(
+    architecture="Unet", encoder="tu-mobilenetv3_small_050", depth=3, decoder_channels=(8, 4)
+)
 
 
 def bundle_of(spec: ModelSpec, context: float | None = None, digest: str = "d") -> Bundle:
@@ -71,13 +74,16 @@ def test_a_backend_says_what_pytorch_says(name: str, spec: ModelSpec, tiles: np.
         )
 
 
-def test_a_file_of_onnx_that_does_not_say_its_multiple_takes_tiles_as_they_are(
-    tiles: np.ndarray, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("name", ["openvino", "onnxruntime"])
+@pytest.mark.parametrize("context", [None, 4.0])
+def test_sides_that_are_multiples_are_not_padded(
+    name: str, context: float | None, rng: np.random.Generator
 ) -> None:
-    monkeypatch.setattr(backends, "multiple_in", lambda _: None)  # as earlier versions wrote it
-    bundle = bundle_of(ModelSpec(width=3, depth=2))
-    assert SIDE % bundle.segmenter.multiple, "what is padded would not fit the graph"
-    other = with_backend(bundle, "onnxruntime", lambda: tiles[:1], tiles=1, precision="fp32")
+    bundle = bundle_of(ModelSpec(width=3, depth=2), context=context)
+    tiling = bundle.info.tiling.model_copy(update={"tile_px": 48})
+    bundle = replace(bundle, info=bundle.info.model_copy(update={"tiling": tiling}))
+    tiles = rng.integers(0, 256, (2, 48, 48, 3 if context is None else 6), np.uint8)
+    other = with_backend(bundle, name, lambda: tiles[:1], tiles=1, precision="fp32")  # type: ignore[arg-type]
     np.testing.assert_allclose(
         other.predict(tiles, "fp32"), bundle.predict(tiles, "fp32"), atol=1e-4
     )
@@ -93,10 +99,11 @@ def test_networks_with_surroundings_too(rng: np.random.Generator) -> None:
 
 
 @pytest.mark.parametrize("name", ["openvino", "onnxruntime"])
+@pytest.mark.parametrize("spec", [ModelSpec(width=3, depth=2), HALF], ids=["whole", "half"])
 def test_networks_for_photos_see_pictures_of_any_size(
-    name: str, cache: Path, rng: np.random.Generator
+    name: str, spec: ModelSpec, cache: Path, rng: np.random.Generator
 ) -> None:
-    tiles_only = bundle_of(ModelSpec(width=3, depth=2))
+    tiles_only = bundle_of(spec)
     bundle = replace(tiles_only, info=tiles_only.info.model_copy(update={"use": {"photo": {}}}))
     small = rng.integers(0, 256, (1, SIDE, SIDE, 3), np.uint8)
     other = with_backend(bundle, name, lambda: small, tiles=None, precision="fp32")  # type: ignore[arg-type]

@@ -2,8 +2,10 @@
 
 import importlib.util
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -123,9 +125,23 @@ def test_too_few_photos_are_refused(narrow: ModuleType) -> None:
         next(narrow.batches([], 1, 2, np.random.default_rng(0)))
 
 
-@pytest.mark.parametrize("widths", [WIDTHS, WIDTHS[:3], (*WIDTHS, 8)])
+@pytest.mark.parametrize(
+    ("change", "widths", "said"),
+    [
+        ({}, WIDTHS, "these widths already"),
+        ({}, WIDTHS[:3], "its decoder has widths"),
+        ({}, (*WIDTHS, 8), "its decoder has widths"),
+        ({"decoder_channels": WIDTHS[:4]}, WIDTHS[:3], "its decoder has widths"),
+        ({"decoder_channels": WIDTHS[:4]}, WIDTHS, "its decoder has widths"),
+        ({"architecture": "UnetPlusPlus"}, WIDTHS[:4], "its decoder has widths"),
+        ({"activation": "sigmoid"}, WIDTHS[:4], "sigmoids"),
+    ],
+)
 def test_what_cannot_be_narrowed_is_refused(
-    narrow: ModuleType, wide: Path, widths: tuple[int, ...]
+    narrow: ModuleType, wide: Path, change: dict[str, Any], widths: tuple[int, ...], said: str
 ) -> None:
-    with pytest.raises(SettingsError, match="wide"):
-        narrow.narrowed(Bundle.load(str(wide), "cpu"), widths)
+    bundle = Bundle.load(str(wide), "cpu")
+    spec = bundle.info.model.model_copy(update=change)
+    other = replace(bundle, info=bundle.info.model_copy(update={"model": spec}))
+    with pytest.raises(SettingsError, match=f"wide.*{said}"):
+        narrow.narrowed(other, widths)

@@ -2,7 +2,6 @@
 
 from itertools import pairwise
 
-import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,7 +9,7 @@ from hypothesis import strategies as st
 
 from slidemask.base.types import Rgb
 from slidemask.post import halves as halves_module
-from slidemask.post.halves import Halves, resized
+from slidemask.post.halves import Halves
 
 
 @pytest.fixture(autouse=True)
@@ -65,22 +64,3 @@ def test_a_part_is_the_same_place_in_every_half(
     for number, (level, whole) in enumerate(zip(part.levels, halves.levels, strict=True)):
         at = slice(y >> number, (y + height) >> number), slice(x >> number, (x + width) >> number)
         np.testing.assert_array_equal(level, whole[at])
-
-
-def test_down_to_half_a_picture_is_nearly_what_means_over_areas_make_of_it() -> None:
-    rough = np.asarray(cv2.GaussianBlur(noise(300, 400), (0, 0), 1.5), np.uint8)
-    for size in ((400, 300), (311, 233), (200, 150)):
-        found = resized(rough, size).astype(float)
-        wanted = cv2.resize(rough, size, interpolation=cv2.INTER_AREA).astype(float)
-        assert found.shape == wanted.shape
-        assert np.abs(found - wanted).mean() < 0.1 * rough.std()
-        assert abs(found.mean() - rough.mean()) < 0.5
-
-
-def test_far_below_half_no_pixel_is_passed_over() -> None:
-    stripes = np.zeros((60, 90), np.float32)
-    stripes[:, ::3] = 1
-    small = resized(stripes, (30, 20))
-    assert small.dtype == np.float32
-    np.testing.assert_allclose(small, 1 / 3, atol=1e-6)
-    assert resized(stripes, (90, 60)) is stripes

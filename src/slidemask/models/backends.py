@@ -27,7 +27,6 @@ from slidemask.models.agreement import keep, known
 from slidemask.models.bundle import Backend, Bundle
 from slidemask.models.compiled import compiled, multiple_of
 from slidemask.models.converted import (
-    any_size,
     cache_of,
     converted,
     converted_to_onnx,
@@ -145,9 +144,7 @@ class OnnxRuntime:
         told.intra_op_num_threads = told.inter_op_num_threads = 1  # sessions are run side by side
         self.streams = cores()
         self._session = onnxruntime.InferenceSession(path, told, providers=["CPUExecutionProvider"])
-        told_by = self._session.get_modelmeta().custom_metadata_map
-        told = multiple_in(told_by)  # a file of an earlier version does not say
-        self._multiple = told or (bundle.segmenter.multiple if any_size(bundle) else 1)
+        self._multiple = multiple_in(self._session.get_modelmeta().custom_metadata_map)
 
     def __call__(self, tiles: NDArray[np.uint8], precision: Precision) -> Probs:
         """Compute as `Bundle.predict` does, but for `precision`: it has only single."""

@@ -103,12 +103,12 @@ def _write(bundle: Bundle, path: Path, *, doubled: bool) -> None:
 
 
 def multiple_in(metadata: Mapping[str, str]) -> int:
-    """Return that multiple from what a graph says of itself; 0 where it says nothing.
+    """Return that multiple from what a graph says of itself.
 
-    >>> multiple_in({"slidemask.multiple": "16"}), multiple_in({})
-    (16, 0)
+    >>> multiple_in({"slidemask.multiple": "16"})
+    16
     """
-    return int(metadata.get(_NAMED, "0"))
+    return int(metadata[_NAMED])
 
 
 def padded(tiles: NDArray[np.uint8], multiple: int) -> NDArray[np.uint8]:

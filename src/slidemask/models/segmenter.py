@@ -46,7 +46,9 @@ class Segmenter(nn.Module):
         self.channels = 3 if context is None else 6
         self.sigmoid, self.temperature = spec.activation == "sigmoid", spec.temperature
         self.network = build_network(spec, classes, context, tile_px)
-        self.multiple, self.pads = input_multiple(self.network), True
+        self.multiple = input_multiple(self.network)
+        # Off where all sides are multiples; asking the sides would fix open ones in an export.
+        self.pads = True
         self.register_buffer("mean", 255 * torch.tensor(spec.mean))
         self.register_buffer("std", 255 * torch.tensor(spec.std))
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from slidemask.base.types import Mask, Rgb
 from slidemask.post.glass import is_label
-from slidemask.post.halves import Halves, resized
+from slidemask.post.halves import Halves
 
 Points = NDArray[np.float64]
 Plane = NDArray[np.float32]
@@ -327,8 +327,7 @@ def _flat(plane: NDArray[Any], corners: Points, size: tuple[int, int]) -> NDArra
     # No finer than twice what is asked for: otherwise fine tissue becomes noise.
     shrink = min(1.0, 2 * max(size) / max(part.shape[:2]))
     if shrink < 1:
-        high_px, wide_px = (max(1, round(side * shrink)) for side in part.shape[:2])
-        part = resized(part, (wide_px, high_px))
+        part = cv2.resize(part, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)
     scale = np.array([part.shape[1], part.shape[0]]) / (high - low)
     to_flat = _to_flat((corners - low) * scale, size)
     half = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1]])

@@ -16,7 +16,7 @@ from slidemask.models.backends import Name, with_backend
 from slidemask.models.bundle import Bundle
 from slidemask.post.edges import refine
 from slidemask.post.glass import glass_joined
-from slidemask.post.halves import Halves, resized
+from slidemask.post.halves import Halves
 from slidemask.post.outlines import Kind, Outline, Outlines, boxes, separate
 from slidemask.post.quadrilateral import Quadrilateral
 from slidemask.post.seams import Part, parted
@@ -202,8 +202,8 @@ def seen_by_network(photo: Rgb | Halves, settings: Outlines) -> Rgb:
     size = (max(1, round(width * ratio)), max(1, round(height * ratio)))
     if settings.squash:
         size = (longest, longest)
-    pixels = resized(halves.shrunk(max(size[0] / width, size[1] / height))[0], size)
-    return resized(np.pad(pixels, ((pad, pad), (pad, pad), (0, 0))), size) if pad else pixels
+    pixels = _resized(halves.shrunk(max(size[0] / width, size[1] / height))[0], size)
+    return _resized(np.pad(pixels, ((pad, pad), (pad, pad), (0, 0))), size) if pad else pixels
 
 
 def outlines_from(
@@ -369,3 +369,11 @@ def _largest(shape: object) -> Polygon:
 
 def _scaled(polygon: Polygon, by: NDArray[np.float64]) -> Polygon:
     return Polygon(np.asarray(polygon.exterior.coords) * by) if not polygon.is_empty else polygon
+
+
+def _resized(pixels: Rgb, size: tuple[int, int]) -> Rgb:
+    if pixels.shape[1::-1] == size:
+        return pixels
+    smaller = size[0] * size[1] < pixels.shape[0] * pixels.shape[1]
+    way = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(pixels, size, interpolation=way), np.uint8)
