@@ -46,7 +46,7 @@ class Outlines(Settings):
         Look for straight seams within each find, and part it there.
     look_closer : bool
         Search finds a second time, alone and from near: slides that touch are told apart. With
-        `seams`, finds in which nothing at all speaks for one are not searched again.
+        `seams`, finds in which one is unlikely are not searched again.
     glass : bool
         Make one of a label and a tissue side by side that have the shape of a glass slide.
     refine : bool

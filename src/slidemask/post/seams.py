@@ -62,7 +62,7 @@ class Part:
     mask : (h, w) bool
         In the network's map.
     whole : bool
-        Whether nothing at all speaks for a further seam in it.
+        Whether a further seam in it is unlikely.
     """
 
     mask: Mask
