@@ -60,7 +60,7 @@ class Pair(NamedTuple):
     ----------
     wide, narrow : Segmenter
     shared : int
-        Blocks of the decoder that are the same and stay so.
+        Blocks of the decoder that are the same.
     """
 
     wide: Segmenter
@@ -96,13 +96,10 @@ def _block(segmenter: Segmenter, number: int, found: Tensor, beside: Sequence[Te
     return network.decoder.blocks[number](found, height, width, skip_connection=skip)
 
 
-def narrowed(
-    bundle: Bundle, widths: Sequence[int], start: Bundle | None = None
-) -> tuple[Bundle, Pair]:
+def narrowed(bundle: Bundle, widths: Sequence[int]) -> tuple[Bundle, Pair]:
     """Return a bundle of other widths, whose last blocks know nothing yet, and the pair.
 
-    The wide one's network is changed: it says the same sooner, and cannot be saved. With a `start`,
-    a narrow one of before, that one's weights are gone on from, and all blocks learn.
+    The wide one's network is changed: it says the same sooner, and cannot be saved.
 
     Raises
     ------
@@ -135,14 +132,10 @@ def narrowed(
         for name, value in bundle.segmenter.network.state_dict().items()
         if name.startswith("encoder.") or _number(name) in range(differ[0])
     }
-    if start is not None:
-        if start.info.model.decoder_channels != tuple(widths):
-            raise SettingsError(f"{start.info.name}: its decoder has other widths than {widths}.")
-        taken = start.segmenter.network.state_dict()
     segmenter.network.load_state_dict({**own, **taken})
     wide = bundle.segmenter.eval()
     with_doubling(wide.network, torch.zeros(1, 3, *SIDES))
-    pair = Pair(wide, segmenter.eval(), 0 if start else differ[0])
+    pair = Pair(wide, segmenter.eval(), differ[0])
     return Bundle(info, segmenter, "", torch.device("cpu")), pair
 
 
@@ -194,13 +187,13 @@ def learn(
     pair: Pair,
     names: Sequence[str],
     photos: Sequence[Path],
-    rng: np.random.Generator,
     *,
     steps: int,
     size: int,
     rate: float,
 ) -> None:
     """Fit the narrow network's last blocks to what the wide one says of the classes `names`."""
+    rng = np.random.default_rng(0)
     network: Any = pair.narrow.network
     learnt = [*network.decoder.blocks[pair.shared :], network.segmentation_head]
     for module in learnt:
@@ -260,15 +253,13 @@ def main() -> None:
     asked = _arguments()
     photos = [case.slide for case in read_cohort(asked.cohort)]
     bundle = Bundle.load(asked.model, "cpu")
-    torch.manual_seed(asked.seed)
-    start = Bundle.load(asked.start, "cpu") if asked.start else None
-    made, pair = narrowed(bundle, asked.widths, start)
+    torch.manual_seed(0)
+    made, pair = narrowed(bundle, asked.widths)
     with freed_kept():
         learn(
             pair,
             bundle.info.classes.names,
             photos[HELD_BACK:],
-            np.random.default_rng(asked.seed),
             steps=asked.steps,
             size=asked.batch,
             rate=asked.rate,
@@ -278,9 +269,9 @@ def main() -> None:
     given = made.info.provenance
     provenance = {key: given[key] for key in ("licence", "cases", "patients") if key in given} | {
         "narrowed": {
-            "from": bundle.digest, "start": start.digest if start else None,
+            "from": bundle.digest,
             "photos": len(photos) - HELD_BACK, "steps": asked.steps, "batch": asked.batch,
-            "rate": asked.rate, "seed": asked.seed, "same_class": same, "difference": off,
+            "rate": asked.rate, "same_class": same, "difference": off,
         },
         "trained": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": versions(),
@@ -299,12 +290,10 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--model", default="photo", help="the wide model (default: the shipped one)"
     )
-    parser.add_argument("--start", help="a narrow model of these widths to go on from")
     parser.add_argument("--widths", type=int, nargs="+", required=True, metavar="N")
     parser.add_argument("--steps", type=int, default=1200)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--rate", type=float, default=3e-3)
-    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, required=True)
     return parser.parse_args()
 
