@@ -24,9 +24,9 @@ Box = tuple[int, int, int, int]
 """Left, top, right, bottom."""
 SIGNS = ("change", "likeness", "border")
 WEIGHTS = (8.3, -1.5, 7.0)
-BIAS = -5.8
-"""Of the logistic regression, which gives 8.3, -1.3, 6.5 and -6.8; a higher bias leaves fewer of
-the slides in composed photos merged, and no more split."""
+BIAS = -5.3
+"""Of the logistic regression, which gives 8.3, -1.3, 6.5 and -6.8, and with the narrow network 8.7,
+-1.2, 7.5 and -6.8; a higher bias leaves fewer of the slides in composed photos merged."""
 _PLACES = (1 / 3, 1 / 2, 2 / 3)
 _PLACE_SHARE = 0.015
 """How near to such a place, as a share of the side."""
@@ -34,9 +34,9 @@ _AT_PLACE, _ELSEWHERE = 1.1, -0.5
 """Added to the logit at places where panels of one size meet, and at others: as if two of five
 seams lay there, in an eighth of the columns. Not fitted: composed panels are always of one size.
 """
-_NO_SEAM = -2.5
-"""Logit of the likeliest seam below which a find is surely whole: looked at from near, none of 258
-such finds in 700 composed photos came apart, but 5 of 80 in 120 photos of glass slides."""
+_NO_SEAM = -2.0
+"""Logit of the likeliest seam below which a find is taken to be whole: looked at from near, none of
+258 such finds in 700 composed photos came apart, and 5 of 80 in 120 photos of glass slides."""
 _LONGEST_PX = 256
 """Longer side of the straightened picture in which seams are looked for."""
 _SLANT_PX = 2
