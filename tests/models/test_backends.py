@@ -6,13 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 
 from fakes import GLAND
 from slidemask.base.errors import SettingsError
 from slidemask.models import backends, converted
-from slidemask.models.backends import FEW_TILES, load, with_backend
+from slidemask.models.backends import FEW_TILES, Name, load, with_backend
 from slidemask.models.build import ModelSpec
 from slidemask.models.bundle import Bundle, BundleInfo, save_bundle
 from slidemask.models.late import Late
@@ -25,11 +26,13 @@ HALF = ModelSpec(
 )
 
 
-def bundle_of(spec: ModelSpec, context: float | None = None, digest: str = "d") -> Bundle:
+def bundle_of(
+    spec: ModelSpec, context: float | None = None, digest: str = "d", side: int = SIDE
+) -> Bundle:
     torch.manual_seed(0)
-    tiling = Tiling(tile_px=SIDE, overlap=0.0, downsample=1.0, context=context)
+    tiling = Tiling(tile_px=side, overlap=0.0, downsample=1.0, context=context)
     info = BundleInfo(name="tiny", model=spec, classes=GLAND, tiling=tiling)
-    segmenter = Segmenter(spec, 1, context, SIDE).eval()
+    segmenter = Segmenter(spec, 1, context, side).eval()
     return Bundle(info, segmenter, digest, torch.device("cpu"))
 
 
@@ -63,9 +66,9 @@ def tiles(rng: np.random.Generator) -> np.ndarray:
     ],
     ids=["softmax", "sigmoid", "refined"],
 )
-def test_a_backend_says_what_pytorch_says(name: str, spec: ModelSpec, tiles: np.ndarray) -> None:
+def test_a_backend_says_what_pytorch_says(name: Name, spec: ModelSpec, tiles: np.ndarray) -> None:
     bundle = bundle_of(spec)
-    other = with_backend(bundle, name, lambda: tiles[:1], tiles=1, precision="fp32")  # type: ignore[arg-type]
+    other = with_backend(bundle, name, lambda: tiles[:1], tiles=1, precision="fp32")
     assert other.backend is not None
     assert other.backend.name == name
     for some in (tiles[:1], tiles):
@@ -76,17 +79,25 @@ def test_a_backend_says_what_pytorch_says(name: str, spec: ModelSpec, tiles: np.
 
 @pytest.mark.parametrize("name", ["openvino", "onnxruntime"])
 @pytest.mark.parametrize("context", [None, 4.0])
-def test_sides_that_are_multiples_are_not_padded(
-    name: str, context: float | None, rng: np.random.Generator
+def test_sides_that_are_multiples_give_the_same(
+    name: Name, context: float | None, rng: np.random.Generator
 ) -> None:
-    bundle = bundle_of(ModelSpec(width=3, depth=2), context=context)
-    tiling = bundle.info.tiling.model_copy(update={"tile_px": 48})
-    bundle = replace(bundle, info=bundle.info.model_copy(update={"tiling": tiling}))
+    bundle = bundle_of(ModelSpec(width=3, depth=2), context=context, side=48)
     tiles = rng.integers(0, 256, (2, 48, 48, 3 if context is None else 6), np.uint8)
-    other = with_backend(bundle, name, lambda: tiles[:1], tiles=1, precision="fp32")  # type: ignore[arg-type]
+    other = with_backend(bundle, name, lambda: tiles[:1], tiles=1, precision="fp32")
     np.testing.assert_allclose(
         other.predict(tiles, "fp32"), bundle.predict(tiles, "fp32"), atol=1e-4
     )
+
+
+@pytest.mark.parametrize(("side", "padded"), [(48, False), (50, True)])
+def test_only_sides_that_are_no_multiples_are_padded(side: int, padded: bool) -> None:
+    bundle = bundle_of(ModelSpec(width=3, depth=2), side=side)
+    layers = converted.converted(bundle).read_text(encoding="utf-8")
+    # repeating the last row and column is picking rows and columns there
+    assert ('type="Gather"' in layers) == padded
+    graph = onnx.load(converted.converted_to_onnx(bundle)).graph
+    assert any(node.op_type == "Pad" for node in graph.node) == padded
 
 
 def test_networks_with_surroundings_too(rng: np.random.Generator) -> None:
@@ -101,12 +112,12 @@ def test_networks_with_surroundings_too(rng: np.random.Generator) -> None:
 @pytest.mark.parametrize("name", ["openvino", "onnxruntime"])
 @pytest.mark.parametrize("spec", [ModelSpec(width=3, depth=2), HALF], ids=["whole", "half"])
 def test_networks_for_photos_see_pictures_of_any_size(
-    name: str, spec: ModelSpec, cache: Path, rng: np.random.Generator
+    name: Name, spec: ModelSpec, cache: Path, rng: np.random.Generator
 ) -> None:
     tiles_only = bundle_of(spec)
     bundle = replace(tiles_only, info=tiles_only.info.model_copy(update={"use": {"photo": {}}}))
     small = rng.integers(0, 256, (1, SIDE, SIDE, 3), np.uint8)
-    other = with_backend(bundle, name, lambda: small, tiles=None, precision="fp32")  # type: ignore[arg-type]
+    other = with_backend(bundle, name, lambda: small, tiles=None, precision="fp32")
     assert [path.name.split("-")[1] for path in cache.iterdir()] == ["anypx"]
     for rows, columns in [(SIDE, SIDE), (64, 32), (33, 70), (3, 5)]:
         photo = rng.integers(0, 256, (1, rows, columns, 3), np.uint8)
