@@ -94,12 +94,12 @@ def _call(predict: Callable[[np.ndarray], np.ndarray], tile: np.ndarray) -> Call
 def _turns(calls: dict[str, Call], rounds: int) -> dict[str, float]:
     """Return median ms of the processor for each call."""
     times: dict[str, list[float]] = {name: [] for name in calls}
-    for number in range(rounds + 1):
+    for _ in range(rounds):
         for name, call in calls.items():
+            call()  # threads of the one before may still wait busily for work
             began = time.process_time()
             call()
-            if number:  # the first warms up
-                times[name].append(1000 * (time.process_time() - began))
+            times[name].append(1000 * (time.process_time() - began))
     return {name: statistics.median(some) for name, some in times.items()}
 
 
