@@ -153,7 +153,7 @@ def _exported(bundle: Bundle, *, doubled: bool) -> "ExportedProgram":
         side = 4 * multiple
         varying |= {axis: multiple * torch.export.Dim(f"side{axis}", max=256) for axis in (1, 2)}
     tiles = torch.zeros((2, side, side, bundle.segmenter.channels), dtype=torch.uint8)
-    graph.segmenter.pads = bool(side % bundle.segmenter.multiple)
+    graph.see_only(side)
     if doubled:
         with_doubling(graph.segmenter, tiles)
     with warnings.catch_warnings():

@@ -51,6 +51,10 @@ class Graph(nn.Module):
             return probabilities[:, :, 0, 0]
         return probabilities.permute(0, 2, 3, 1) if self.classes_last else probabilities
 
+    def see_only(self, *sides: int) -> None:
+        """Pad only where one of a picture's sides, from now on always these, needs it."""
+        self.segmenter.pads = any(side % self.segmenter.multiple for side in sides)
+
 
 def _halved(segmenter: Segmenter) -> Segmenter:
     """Compute in half precision between normalisation and softmax, which stay in single."""
