@@ -25,6 +25,17 @@ def test_says_what_pytorch_says_in_all_precisions(
     assert eighth.megabytes < single.megabytes
 
 
+@pytest.mark.parametrize("kind", ["smp", "half"])
+def test_doubled_maps_are_convolved_in_one_step(
+    kind: str, make_bundle: MakeBundle, picture: Path, tmp_path: Path
+) -> None:
+    bundle = make_bundle(kind)
+    options = Options(tiles=[picture], count=3)
+    assert export(bundle, "executorch", tmp_path / "fp32", options).parity.largest < 1e-4
+    (program,) = (tmp_path / "fp32").glob("*.pte")
+    assert b"upsample" not in program.read_bytes()
+
+
 def test_votes_in_half_precision(make_bundle: MakeBundle, picture: Path, tmp_path: Path) -> None:
     options = Options(precision="fp16", tiles=[picture], count=2)
     done = export(make_bundle("votes"), "executorch", tmp_path / "fp16", options)

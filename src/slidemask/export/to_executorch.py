@@ -13,6 +13,7 @@ from slidemask.export.exported import ports, shape_of, write_down
 from slidemask.export.parity import one_by_one
 from slidemask.export.quiet import quiet
 from slidemask.export.wanted import Format, Predict, Wanted, Written
+from slidemask.models.doubled import with_doubling
 from slidemask.models.graph import Graph
 
 with quiet():  # they warn of their own ways
@@ -39,6 +40,8 @@ _NOTES = {
 def convert(wanted: Wanted, folder: Path) -> Written:
     """Write the network as a .pte file for XNNPACK."""
     graph = Graph(wanted.bundle.segmenter, channels_first=True, half=wanted.precision == "fp16")
+    if wanted.precision != "int8":  # whose ranges are learnt layer by layer
+        with_doubling(graph.segmenter, torch.zeros(shape_of(wanted)))  # XNNPACK cannot double
     program = write_down(graph, torch.zeros(shape_of(wanted, channels_first=True)))
     with quiet():
         if wanted.precision == "int8":
