@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from onnx import TensorProto, numpy_helper
 
 import slidemask
 from exportkinds import KINDS
@@ -60,3 +61,11 @@ def test_open_sizes_metadata_and_smaller_numbers(
     kinds = {node.op_type for node in onnx.load(eighth.path).graph.node}
     assert {"QuantizeLinear", "DequantizeLinear"} <= kinds
     assert 0 < eighth.parity.mean < 0.02
+    weights = [
+        numpy_helper.to_array(one).astype(int)
+        for one in onnx.load(eighth.path).graph.initializer
+        if one.data_type == TensorProto.INT8 and len(one.dims) == 4
+    ]
+    largest = max(np.abs(one).max() for one in weights)
+    assert 2 * 255 * largest < 2**15  # two products fit what some processors add them up in
+    assert largest > 50  # and the range is used
