@@ -4,9 +4,10 @@
                                  [--longest 1280] [--rounds 5]
 
 MODEL are exports of a bundle for photos; photos are shrunk first. `examples/raspberry-pi` looks at
-each photo by each model. Where Node is installed, `examples/browser` draws outlines from the same
-probabilities. Times are those of the processor, so that other work on the machine does not count,
-on one core where the system binds a process to one: medians over photos of medians over rounds.
+each photo by each model; beside its network it shrinks the photo once more and draws outlines.
+Where Node is installed, `examples/browser` draws outlines from the same probabilities. Times are
+those of the processor, so that other work on the machine does not count, on one core where the
+system binds a process to one: medians over photos of medians over rounds.
 """
 
 import argparse
@@ -54,11 +55,12 @@ def main() -> None:
     example = _example()
     photos = [_shrunk(path, asked.longest) for path in asked.photos]
     print(f"{len(photos)} photos, {asked.longest} px long at most, on one core\n")
-    print("| example | slides found | MB | ms of the network | ms of outlines |")
+    print("| example | slides found | MB | ms of the network | ms of the rest |")
     print("| --- | --- | --- | --- | --- |")
     boards = {path: _Board(example, example.open_model(path), asked.rounds) for path in asked.model}
     for path, board in boards.items():
-        megabytes = sum(file.stat().st_size for file in path.parent.glob(f"{path.stem}.*")) / 1e6
+        weights = path.with_suffix(".bin" if path.suffix == ".xml" else path.suffix)
+        megabytes = sum(file.stat().st_size for file in {path, weights}) / 1e6
         network, outlines = zip(*(board.look(photo) for photo in photos), strict=True)
         print(
             f"| raspberry-pi, {path.name} | {board.slides} | {megabytes:.1f} | "

@@ -5,8 +5,9 @@
 
 Exports the bundle ("glands" unless said otherwise) to each format in each precision, into a folder
 each of DIR; those that are there are taken as they are. Then all that run here take turns with
-PyTorch on the same tile, `--rounds` times, in one process on one core. Times are those of the
-processor, so that other work on the machine does not count, and medians of the rounds.
+PyTorch on the same tile, `--rounds` times, in one process on one core; of two calls in a row the
+second is timed. Times are those of the processor, so that other work on the machine does not count,
+and medians of the rounds.
 
 Sizes and agreement (share of pixels of PyTorch's class, largest difference of a probability) are
 those of the exports' own descriptions. Core ML does not run here: its agreement is that of its

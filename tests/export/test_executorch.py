@@ -3,9 +3,12 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from slidemask.export.export import Options, export
+from slidemask.export.to_executorch import convert, start
+from slidemask.export.wanted import Precision, Wanted
 from slidemask.models.bundle import Bundle
 
 MakeBundle = Callable[[str], Bundle]
@@ -25,15 +28,21 @@ def test_says_what_pytorch_says_in_all_precisions(
     assert eighth.megabytes < single.megabytes
 
 
-@pytest.mark.parametrize("kind", ["smp", "half"])
-def test_doubled_maps_are_convolved_in_one_step(
-    kind: str, make_bundle: MakeBundle, picture: Path, tmp_path: Path
+@pytest.mark.slow
+@pytest.mark.parametrize(("precision", "apart"), [("fp32", False), ("fp16", False), ("int8", True)])
+def test_maps_are_doubled_and_convolved_in_one_step_but_in_8_bits(
+    precision: Precision,
+    apart: bool,
+    make_bundle: MakeBundle,
+    tmp_path: Path,
 ) -> None:
-    bundle = make_bundle(kind)
-    options = Options(tiles=[picture], count=3)
-    assert export(bundle, "executorch", tmp_path / "fp32", options).parity.largest < 1e-4
-    (program,) = (tmp_path / "fp32").glob("*.pte")
-    assert b"upsample" not in program.read_bytes()
+    bundle = make_bundle("half")
+    tiles = np.random.default_rng(0).integers(0, 256, (2, 48, 48, 3), np.uint8)
+    wanted = Wanted(bundle, precision, (48, 48), fixed=True, calibration=tiles, metadata={})
+    done = convert(wanted, tmp_path)
+    assert (b"upsample" in done.path.read_bytes()) == apart
+    differing = np.abs(start(done.path)(tiles) - bundle.predict(tiles, "fp32"))
+    assert differing.mean() < {"fp32": 1e-5, "fp16": 0.01, "int8": 0.1}[precision]
 
 
 def test_votes_in_half_precision(make_bundle: MakeBundle, picture: Path, tmp_path: Path) -> None:

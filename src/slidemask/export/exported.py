@@ -101,7 +101,7 @@ def _choices(wanted: Wanted) -> tuple[str, ...]:
 
 def _write_down(graph: Graph, example: torch.Tensor, axes: tuple[int, ...]) -> ExportedProgram:
     dynamic: Any = (dict.fromkeys(axes, Dim.DYNAMIC),) if axes else None
-    if 1 not in axes:
+    if 1 not in axes:  # rows, and columns with them, stay as they are
         graph.see_only(*(example.shape[2:] if graph.channels_first else example.shape[1:3]))
     try:
         with quiet(), torch.no_grad():

@@ -40,7 +40,9 @@ def convert(wanted: Wanted, folder: Path) -> Written:
     onnx.save(model, path)
     if wanted.precision == "int8":
         _quantise(path, wanted.calibration)
-        notes = ("Activations are 8 bits, weights 7 bits in 8, per channel (QDQ).",)
+        notes = (
+            "Weights (per channel) and activations are 8 bits (QDQ); 7 of a weight's are used.",
+        )
     return Written(path, *ports(wanted, dynamic, "uint8"), dynamic=dynamic, notes=notes)
 
 
