@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from slidemask.export.export import Options, export
@@ -32,7 +33,13 @@ def test_int8_is_smaller(make_bundle: MakeBundle, picture: Path, tmp_path: Path)
     options = Options(precision="int8", tiles=[picture], count=6)
     done = export(bundle, "openvino", tmp_path / "out", options)
     assert 0 < done.parity.mean < 0.02
-    kinds = [
-        one.get_type_name() for one in import_openvino().Core().read_model(done.path).get_ops()
-    ]
-    assert "FakeQuantize" in kinds
+    openvino = import_openvino()
+    operations = openvino.Core().read_model(done.path).get_ops()
+    assert "FakeQuantize" in [one.get_type_name() for one in operations]
+    largest = max(
+        np.abs(one.get_data().astype(int)).max()
+        for one in operations
+        if one.get_type_name() == "Constant" and one.get_element_type() == openvino.Type.i8
+    )
+    assert 2 * 255 * largest < 2**15  # two products fit what some processors add them up in
+    assert largest > 50  # and the range is used

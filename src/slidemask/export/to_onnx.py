@@ -121,7 +121,7 @@ def _quantise(path: Path, tiles: NDArray[np.uint8]) -> None:
             per_channel=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
-            reduce_range=True,  # x86 without VNNI adds two products in 16 bits, which 8 x 8 exceed
+            reduce_range=True,  # x86 without VNNI adds two products in 16 bits: weights use 7
         )
     single.unlink()
 
