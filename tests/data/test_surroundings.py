@@ -6,7 +6,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from slidemask.base.classes import ClassMap
@@ -51,6 +51,7 @@ def plane(view: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 @given(draw=st.integers(0, 10_000), downsample=st.sampled_from([1.0, 1.5]))
+@example(draw=4023, downsample=1.0)  # once beyond a tighter limit
 @settings(max_examples=60, deadline=None)
 def test_both_views_share_centre_and_motion(
     position_case: Case, draw: int, downsample: float
@@ -64,8 +65,12 @@ def test_both_views_share_centre_and_motion(
     views, labels, _ = TileMaker(source, MOVES)[order]
     assert views.shape == (24, 24, 6)
     (centre, matrix), (centre_around, matrix_around) = plane(views[..., :3]), plane(views[..., 3:])
-    np.testing.assert_allclose(centre_around, centre, atol=0.35)
-    np.testing.assert_allclose(matrix_around, 2.5 * matrix, atol=0.06)
+    # Positions are whole numbers. Where a step of a pixel moves by about 1, they are all rounded
+    # alike, or all of one half up and the other down, which tilts the plane most.
+    offsets = np.arange(24) - 11.5
+    tilt = 0.5 * np.abs(offsets).sum() / (offsets**2).sum()
+    np.testing.assert_allclose(centre_around, centre, atol=0.5 + 0.1)
+    np.testing.assert_allclose(matrix_around, 2.5 * matrix, atol=(2.5 + 1) * tilt)
     assert abs(np.linalg.det(matrix)) > 0.3
     assert (labels == 1).all()
 
