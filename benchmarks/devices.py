@@ -21,7 +21,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import cv2
@@ -57,7 +59,7 @@ def main() -> None:
     print(f"{len(photos)} photos, {asked.longest} px long at most, on one core\n")
     print("| example | slides found | MB | ms of the network | ms of the rest |")
     print("| --- | --- | --- | --- | --- |")
-    boards = {path: _Board(example, example.open_model(path), asked.rounds) for path in asked.model}
+    boards = {path: _Board(example, path, asked.rounds) for path in asked.model}
     for path, board in boards.items():
         weights = path.with_suffix(".bin" if path.suffix == ".xml" else path.suffix)
         megabytes = sum(file.stat().st_size for file in {path, weights}) / 1e6
@@ -80,7 +82,7 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _example() -> Any:  # noqa: ANN401 - a module, whose contents no type tells
+def _example() -> ModuleType:
     """Return the board's program as a module."""
     path = EXAMPLES / "raspberry-pi" / "slides.py"
     spec = importlib.util.spec_from_file_location("slides_example", path)
@@ -103,8 +105,8 @@ def _shrunk(path: Path, longest: int) -> NDArray[np.uint8]:
 class _Board:
     """The board's program with one model; remembers what the network said, and counts slides."""
 
-    def __init__(self, example: Any, model: Any, rounds: int) -> None:  # noqa: ANN401 - as above
-        self.example, self.model, self.rounds = example, model, rounds
+    def __init__(self, example: ModuleType, path: Path, rounds: int) -> None:
+        self.example, self.model, self.rounds = example, example.open_model(path), rounds
         self.said: list[NDArray[np.float32]] = []
         self.slides = 0
 
@@ -117,15 +119,12 @@ class _Board:
             network.extend(_ms(lambda: self.model.predict(image), self.rounds))
             return self.said[-1]
 
-        found = self.example.find_slides(photo, self._model(predict))
+        found = self.example.find_slides(photo, replace(self.model, predict=predict))
         self.slides += len(found)
-        ready = self._model(lambda _: self.said[-1])
+        ready = replace(self.model, predict=lambda _: self.said[-1])
         time.sleep(0.2)  # threads of a network may still wait busily for work
         rest = _ms(lambda: self.example.find_slides(photo, ready), self.rounds)
         return statistics.median(network), statistics.median(rest)
-
-    def _model(self, predict: Callable[[NDArray[np.uint8]], NDArray[np.float32]]) -> Any:  # noqa: ANN401 - as above
-        return self.example.Model(predict, self.model.names, self.model.photo)
 
 
 def _ms(act: Callable[[], object], rounds: int) -> list[float]:
