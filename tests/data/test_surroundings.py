@@ -32,10 +32,15 @@ def source_of(cases: tuple[Case, ...], classes: ClassMap, tiling: Tiling) -> Til
 
 @pytest.fixture(scope="module")
 def position_case(tmp_path_factory: pytest.TempPathFactory) -> Case:
-    """Red is the column of each pixel, green its row."""
+    """Red is the column of each pixel, green its row, or 1 more.
+
+    Without that, a step of about a pixel has many positions rounded alike, which tilts their plane.
+    """
     folder: Path = tmp_path_factory.mktemp("positions")
     pixels = np.zeros((256, 256, 3), np.uint8)
     pixels[..., 0], pixels[..., 1] = np.arange(256), np.arange(256)[:, None]
+    more = np.random.default_rng(0).integers(0, 2, (256, 256, 2), np.uint8)
+    pixels[..., :2] = np.minimum(pixels[..., :2], 254) + more
     cv2.imwrite(str(folder / "slide.png"), pixels[..., ::-1])
     cv2.imwrite(str(folder / "mask.png"), np.ones((256, 256), np.uint8))
     return Case(folder / "slide.png", folder / "mask.png", patient="p")
@@ -51,7 +56,7 @@ def plane(view: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 @given(draw=st.integers(0, 10_000), downsample=st.sampled_from([1.0, 1.5]))
-@example(draw=4023, downsample=1.0)  # once beyond a tighter limit
+@example(draw=4023, downsample=1.0)  # too tilted once, without noise
 @settings(max_examples=60, deadline=None)
 def test_both_views_share_centre_and_motion(
     position_case: Case, draw: int, downsample: float
@@ -65,12 +70,8 @@ def test_both_views_share_centre_and_motion(
     views, labels, _ = TileMaker(source, MOVES)[order]
     assert views.shape == (24, 24, 6)
     (centre, matrix), (centre_around, matrix_around) = plane(views[..., :3]), plane(views[..., 3:])
-    # Positions are whole numbers. Where a step of a pixel moves by about 1, they are all rounded
-    # alike, or all of one half up and the other down, which tilts the plane most.
-    offsets = np.arange(24) - 11.5
-    tilt = 0.5 * np.abs(offsets).sum() / (offsets**2).sum()
-    np.testing.assert_allclose(centre_around, centre, atol=0.5 + 0.1)
-    np.testing.assert_allclose(matrix_around, 2.5 * matrix, atol=(2.5 + 1) * tilt)
+    np.testing.assert_allclose(centre_around, centre, atol=0.35)
+    np.testing.assert_allclose(matrix_around, 2.5 * matrix, atol=0.06)
     assert abs(np.linalg.det(matrix)) > 0.3
     assert (labels == 1).all()
 
